@@ -240,7 +240,7 @@ def to_pytorch3d(camera: Camera, width: int, height: int):
 
     PyTorch3D's camera axes point left, up and forward, its rotation multiplies row vectors, and its normalised device
     coordinates grow to the left and up, ±1 at the borders of the image's shorter side. Its screen coordinates put the
-    top-left pixel's centre at (½, ½): subtract ½ to get ours. Always float32, which is all that PyTorch3D's cameras take.
+    top-left pixel's centre at (½, ½): subtract ½ to get ours. Always float32: its cameras take nothing else.
     """
     from pytorch3d.renderer import PerspectiveCameras  # here, because it takes a second to import
 
