@@ -1,0 +1,67 @@
+"""The book's own Sphinx extension: pages that need no network, and results that are never stale.
+
+* MathJax and plotly.js are copied once per site out of their Python packages.
+* jupyter-cache looks at a notebook's code only; an edit in `facenb/` or a new version of a dependency would re-execute
+  nothing. Here the cache's folder carries a hash of the package, the requirements and the Python version.
+* Chapters are written as text notebooks; the page offers each of them as .ipynb, too.
+"""
+
+import hashlib
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import jupytext
+import plotly
+
+ROOT = Path(__file__).parents[2]
+EXECUTED_WITH = ["facenb/**/*.py", "facenb/data/*", "requirements.txt"]
+
+
+def environment_hash() -> str:
+    """Hash of everything besides a chapter's own text that its results depend on."""
+    digest = hashlib.sha256(sys.version.encode())
+    for file in sorted(path for pattern in EXECUTED_WITH for path in ROOT.glob(pattern) if path.is_file()):
+        digest.update(file.relative_to(ROOT).as_posix().encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def choose_cache(app, config):
+    caches = ROOT / "_build" / "executed"
+    current = caches / environment_hash()
+    for stale in caches.glob("*"):
+        if stale != current:
+            shutil.rmtree(stale)
+    config.nb_execution_cache_path = str(current)
+
+
+def offer_notebook(app, page, template, context, doctree):
+    """Adds a .ipynb of the chapter to the download menu."""
+    source = ROOT / f"{page}.md"
+    if not source.is_file() or "jupytext:" not in source.read_text()[:40]:
+        return
+    name = f"{page}.ipynb"
+    target = Path(app.outdir) / "_sources" / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    jupytext.write(jupytext.read(source), target)
+    context["ipynb_source"] = name
+
+
+def copy_scripts(app, exception):
+    if exception or app.builder.format != "html":
+        return
+    static = Path(app.outdir) / "_static"
+    mathjax = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
+    fonts = Path("output", "chtml", "fonts", "woff-v2")
+    shutil.copytree(mathjax / fonts, static / "mathjax" / fonts, dirs_exist_ok=True)
+    shutil.copy(mathjax / "tex-chtml-full.js", static / "mathjax")
+    shutil.copy(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", static)
+
+
+def setup(app):
+    app.connect("config-inited", choose_cache)
+    app.connect("html-page-context", offer_notebook, priority=400)  # before the theme builds its buttons (501)
+    app.connect("build-finished", copy_scripts)
+    return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}
