@@ -1,18 +1,18 @@
 """Which triangle does a pixel see, and where on it? (book: *Cameras*, *From a photo to a face*)
 
-Visibility is kept apart from shading: `rasterise` answers the question once, as `Fragments`; `interpolate` then carries any
-vertex attribute (colour, normal, uv) to the pixels.
+Visibility is kept apart from shading: `rasterise` answers the question once, as `Fragments`; `interpolate` then
+carries any vertex attribute (colour, normal, uv) to the pixels.
 
 Conventions: vertices are (x, y) in pixels, integers at pixel *centres*, y down, and the camera depth z (mm, positive in
 front of the camera). A triangle is straight in space, not in the picture: with λ the barycentrics in the image plane,
 
     1/z = Σ λ_i / z_i,    b_i = (λ_i / z_i) z,                                        (perspective-correct barycentrics)
 
-so that Σ b_i z_i = z and Σ b_i X_i is the point of the triangle behind the pixel. A mesh in the plane (the UV square) has
-equal depths everywhere; then b = λ.
+so that Σ b_i z_i = z and Σ b_i X_i is the point of the triangle behind the pixel. A mesh in the plane (the UV square)
+has equal depths everywhere; then b = λ.
 
-On a CPU this is a z-buffer in plain loops, compiled by numba and run in one thread: about a millisecond for a face. On CUDA
-the same question goes to PyTorch3D (`facenb.rasterise_cuda`).
+On a CPU this is a z-buffer in plain loops, compiled by numba and run in one thread: about a millisecond for a face.
+On CUDA the same question goes to PyTorch3D (`facenb.rasterise_cuda`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from torch.nn.functional import embedding_bag
 
 Cull = Literal["none", "back", "front"]
 
-# Beyond this many pixels a vertex is all but in the camera's own plane; float64 edge functions would lose their last digits.
+# A vertex farther out lies all but in the camera's own plane; float64 edge functions would lose their last digits.
 FARTHEST_PIXEL = 1e7
 
 
@@ -62,13 +62,13 @@ def rasterise(
     Args:
         vertices: x px, y px, camera depth mm; float32 or float64.
         triangles: vertex indices, the same for the whole batch.
-        near: a triangle with a vertex at depth ≤ near is dropped whole (no clipping: a face is never cut by the camera).
+        near: a triangle with a vertex at depth ≤ near is dropped whole (no clipping: the camera never cuts a face).
         cull: "back" drops triangles that turn their back to the camera, "front" the others, "none" draws both.
 
-    A pixel belongs to a triangle if its centre lies inside. A centre exactly on an edge that two triangles share belongs to
-    one of them (the top-left rule), so that closed meshes have neither cracks nor double coverage. Among triangles at
-    the same depth the first wins: the answer is deterministic. Triangles with a vertex that is not finite, or farther than
-    `FARTHEST_PIXEL` from the origin, are dropped.
+    A pixel belongs to a triangle if its centre lies inside. A centre exactly on an edge that two triangles share
+    belongs to one of them (the top-left rule), so that closed meshes have neither cracks nor double coverage. Among
+    triangles at the same depth the first wins: the answer is deterministic. Triangles with a vertex that is not
+    finite, or farther than `FARTHEST_PIXEL` from the origin, are dropped.
 
     Visibility itself has no derivative. If `vertices` requires a gradient, barycentrics and depth carry it *at fixed
     visibility*: the triangle seen by the pixel moves, the pixel goes on seeing it.
@@ -126,7 +126,7 @@ def differentiable_barycentrics(
 
 
 def _seen(fragments: Fragments, triangles: Tensor, n_vertices: int) -> tuple[Int[Tensor, " N"], Int[Tensor, "N 3"]]:
-    """Flat indices of the pixels that see something, and of the three vertices (of all B · V) that each of them sees."""
+    """Flat indices of the pixels that see something, and of the three vertices (of all B · V) that each sees."""
     seen = (fragments.triangle.reshape(-1) >= 0).nonzero()[:, 0]  # N
     corner = triangles.index_select(0, fragments.triangle.reshape(-1).index_select(0, seen))  # N 3
     if fragments.triangle.shape[0] > 1:
@@ -172,9 +172,9 @@ def _owns_edge(A: float, B: float) -> bool:
 def _z_buffer(X, T, near, sign, triangle, barycentric, depth):
     """Draw the triangles T of the vertices X (V, 3) into the pixel arrays. All arithmetic is in float64.
 
-    E_i(x, y) = A_i x + B_i y + C_i is twice the signed area that the pixel spans with the edge opposite to corner i. The same
-    edge seen from the neighbouring triangle has A, B, C negated *bit for bit*, hence E too: a pixel is never lost between
-    the two by rounding.
+    E_i(x, y) = A_i x + B_i y + C_i is twice the signed area that the pixel spans with the edge opposite to corner i.
+    The same edge seen from the neighbouring triangle has A, B, C negated *bit for bit*, hence E too: a pixel is never
+    lost between the two by rounding.
     """
     H, W = triangle.shape
     nearest = np.zeros((H, W))  # 1/z; the larger, the nearer
@@ -190,8 +190,8 @@ def _z_buffer(X, T, near, sign, triangle, barycentric, depth):
             left > -FARTHEST_PIXEL and right < FARTHEST_PIXEL and top > -FARTHEST_PIXEL and bottom < FARTHEST_PIXEL
         ):
             continue
-        first_x, last_x = max(int(math.ceil(left)), 0), min(int(math.floor(right)), W - 1)
-        first_y, last_y = max(int(math.ceil(top)), 0), min(int(math.floor(bottom)), H - 1)
+        first_x, last_x = max(math.ceil(left), 0), min(math.floor(right), W - 1)
+        first_y, last_y = max(math.ceil(top), 0), min(math.floor(bottom), H - 1)
         if first_x > last_x or first_y > last_y:
             continue
 
