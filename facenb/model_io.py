@@ -6,30 +6,23 @@ millimetres, so the error stays in the micrometres. Means stay float32. Units an
 """
 
 import json
-from dataclasses import fields
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from facenb.atomic import atomic_path
+from facenb.model_files import ModelFileError, checked, readable_file
 from facenb.morphable_model import MorphableModel
 
 FORMAT = "facenb morphable model"
 VERSION = 1
-MAX_BYTES = 4 * 2**30  # the largest public face model is a fraction of this; anything above is a mistake
-MAX_VERTICES = 2_000_000
 _HEADER = "facenb"
 _REGION = "region."
 _MEANS = ("shape_mean", "albedo_mean")
 _BASES = ("identity_basis", "expression_basis", "albedo_basis")
 _INDICES = ("triangles", "landmarks68")
-
-
-class ModelFileError(ValueError):
-    """A model file or folder that cannot be used; the message names it and says what to do."""
 
 
 def save_model(model: MorphableModel, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
@@ -91,61 +84,6 @@ def load_saved(path: str | Path) -> MorphableModel:
     return checked(MorphableModel(**floats, **indices, regions=regions, colour_space=colour_space, name=name), path)
 
 
-def readable_file(path: str | Path) -> Path:
-    """`path` as a Path, after the checks that every reader of model files needs: a file, there, of a sane size."""
-    path = Path(path)
-    if not path.exists():
-        raise ModelFileError(f"{path}: no such file; check the path")
-    if not path.is_file():
-        raise ModelFileError(f"{path}: not a file; give the path of the model file itself")
-    size = path.stat().st_size
-    if size == 0:
-        raise ModelFileError(f"{path}: empty file; download or save it again")
-    if size > MAX_BYTES:
-        raise ModelFileError(f"{path}: {size / 2**30:.1f} GiB, more than any face model; check that it is one")
-    return path
-
-
-def checked(model: MorphableModel, path: str | Path) -> MorphableModel:
-    """The same model, once its parts are known to fit together.
-
-    Raises ModelFileError naming the first part that does not: shapes, numbers that are not finite, indices beyond the
-    vertices.
-    """
-    V = model.shape_mean.shape[0]
-    if not 3 <= V <= MAX_VERTICES:
-        raise ModelFileError(f"{path}: {V} vertices is no face model (3 to {MAX_VERTICES:,}); check the file")
-    shapes: dict[str, tuple[int | None, ...]] = {
-        "shape_mean": (V, 3),
-        "identity_basis": (V, 3, None),
-        "expression_basis": (V, 3, None),
-        "albedo_mean": (V, 3),
-        "albedo_basis": (V, 3, None),
-        "triangles": (None, 3),
-    }
-    for name, shape in shapes.items():
-        _check_shape(getattr(model, name), shape, name, path)
-    for name, weight in model.regions.items():
-        _check_shape(weight, (V,), f"region {name}", path)
-    if model.landmarks68.shape not in ((68,), (0,)):
-        raise ModelFileError(f"{path}: {tuple(model.landmarks68.shape)} landmarks; expected 68 vertex indices or none")
-    for name in (f.name for f in fields(model)):
-        value = getattr(model, name)
-        if isinstance(value, Tensor) and value.is_floating_point() and not torch.isfinite(value).all():
-            raise ModelFileError(
-                f"{path}: {name} holds NaN or infinite numbers; the file is damaged, download it again"
-            )
-    for name in _INDICES:
-        index = getattr(model, name)
-        if index.numel() and (index.min() < 0 or index.max() >= V):
-            raise ModelFileError(
-                f"{path}: {name} points beyond the {V} vertices; the file is damaged, download it again"
-            )
-    if not len(model.triangles):
-        raise ModelFileError(f"{path}: no triangles; the file is not a mesh model or is damaged, download it again")
-    return model
-
-
 def _read_header(metadata: dict[str, str] | None) -> dict:
     """Our own entry of the file's metadata; empty where somebody else wrote the file."""
     try:
@@ -153,10 +91,3 @@ def _read_header(metadata: dict[str, str] | None) -> dict:
     except json.JSONDecodeError:
         return {}
     return header if isinstance(header, dict) else {}
-
-
-def _check_shape(tensor: Tensor, shape: tuple[int | None, ...], name: str, path: str | Path) -> None:
-    if tensor.ndim != len(shape) or any(s is not None and s != t for s, t in zip(shape, tensor.shape, strict=True)):
-        wanted = "×".join("any" if s is None else str(s) for s in shape)
-        found = "×".join(map(str, tensor.shape)) or "a number"
-        raise ModelFileError(f"{path}: {name} is {found}, expected {wanted}; the file is damaged, download it again")

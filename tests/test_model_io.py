@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from facenb.model_io import FORMAT, VERSION, ModelFileError, checked, load_saved, save_model
+from facenb.model_files import checked
+from facenb.model_io import FORMAT, VERSION, ModelFileError, load_saved, save_model
 
 
 def assert_same(a, b, tolerance=0.0):
