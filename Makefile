@@ -44,7 +44,7 @@ clean:
 
 # The browser tests need a Chromium: any one on this machine will do, else Playwright fetches its own.
 browser: $(INSTALLED)
-	@$(BIN)/python tests/find_chromium.py >/dev/null 2>&1 || $(BIN)/playwright install chromium || { \
+	@$(BIN)/python tests/chromium.py >/dev/null 2>&1 || $(BIN)/playwright install chromium || { \
 	  echo "make test: no Chromium found and none could be fetched; install one (Debian: apt install chromium)"; exit 1; }
 
 $(INSTALLED): requirements.txt pyproject.toml

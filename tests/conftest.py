@@ -64,3 +64,7 @@ def tiny_model() -> MorphableModel:
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(20)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--book", help="folder of a rendered book for tests/test_book_pages.py (default: they build one)")

@@ -3,6 +3,7 @@
 * MathJax and plotly.js are copied once per site out of their Python packages.
 * jupyter-cache looks at a notebook's code only; an edit in `facenb/` or a new version of a dependency would re-execute
   nothing. Here the cache's folder carries a hash of the package, the requirements and the Python version.
+* The theme declares one inline script twice, which browsers report as an error; the second copy goes.
 * Chapters are written as text notebooks; the page offers each of them as .ipynb, too.
 """
 
@@ -49,6 +50,17 @@ def offer_notebook(app, page, template, context, doctree):
     context["ipynb_source"] = name
 
 
+def drop_repeated_scripts(app, page, template, context, doctree):
+    seen = set()
+    scripts = []
+    for script in context.get("script_files", []):
+        body = getattr(script, "attributes", {}).get("body")
+        if body is None or body not in seen:
+            scripts.append(script)
+        seen.add(body)
+    context["script_files"][:] = scripts
+
+
 def copy_scripts(app, exception):
     if exception or app.builder.format != "html":
         return
@@ -63,5 +75,6 @@ def copy_scripts(app, exception):
 def setup(app):
     app.connect("config-inited", choose_cache)
     app.connect("html-page-context", offer_notebook, priority=400)  # before the theme builds its buttons (501)
+    app.connect("html-page-context", drop_repeated_scripts, priority=900)  # after everyone has added theirs
     app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}
