@@ -100,8 +100,14 @@ def interpolate(
     B, H, W = fragments.triangle.shape
     attributes = attributes.expand(B, *attributes.shape[-2:])
     V, C = attributes.shape[-2:]
+    b = fragments.barycentric.to(attributes.dtype)
+    if b.device.type == "cpu" and not (torch.is_grad_enabled() and (b.requires_grad or attributes.requires_grad)):
+        values = b.new_empty(B, H, W, C)
+        A, T = attributes.detach().contiguous().numpy(), triangles.numpy()
+        _interpolate(fragments.triangle.numpy(), b.detach().numpy(), T, A, values.numpy())
+        return values
     seen, corner = _seen(fragments, triangles, V)  # N, N 3
-    b = fragments.barycentric.reshape(-1, 3).index_select(0, seen).to(attributes.dtype)  # N 3
+    b = b.reshape(-1, 3).index_select(0, seen)  # N 3
     values = embedding_bag(corner, attributes.reshape(B * V, C), per_sample_weights=b, mode="sum")  # N C
     return values.new_zeros(B * H * W, C).index_copy(0, seen, values).reshape(B, H, W, C)
 
@@ -228,3 +234,23 @@ def _z_buffer(X, T, near, sign, triangle, barycentric, depth):
                     barycentric[y, x, 1] = b1 / s
                     barycentric[y, x, 2] = b2 / s
                     depth[y, x] = 1 / w
+
+
+@numba.njit(cache=True)
+def _interpolate(triangle, barycentric, T, attributes, values):
+    """Σ b_i A_i written into `values` (B, H, W, C): what embedding_bag computes, without a list of the pixels."""
+    B, H, W, C = values.shape
+    for image in range(B):
+        for y in range(H):
+            for x in range(W):
+                t = triangle[image, y, x]
+                if t < 0:
+                    for c in range(C):
+                        values[image, y, x, c] = 0
+                    continue
+                b0, b1, b2 = barycentric[image, y, x, 0], barycentric[image, y, x, 1], barycentric[image, y, x, 2]
+                i, j, k = T[t, 0], T[t, 1], T[t, 2]
+                for c in range(C):
+                    values[image, y, x, c] = (
+                        b0 * attributes[image, i, c] + b1 * attributes[image, j, c] + b2 * attributes[image, k, c]
+                    )
