@@ -9,6 +9,7 @@ Units: the files count in decimetres and we in millimetres. Axes are ours alread
 
 from __future__ import annotations
 
+import gzip
 import importlib.metadata
 import importlib.util
 import json
@@ -116,18 +117,19 @@ def painted_mask(mesh: BaseMesh, name: str, quads: Bool[np.ndarray, " Q"]) -> Fl
 def read_target(path: str, rows: Int[np.ndarray, " R"]) -> Float[np.ndarray, "R 3"]:
     """Displacement (mm) of the base vertices `rows` by one target file; `path` is relative to the data folder.
 
-    A target lists "vertex dx dy dz" for the vertices that move; all others stay.
+    A target lists "vertex dx dy dz" for the vertices that move; all others stay. One of them, the average young man, is
+    empty: he is the base mesh himself.
     """
     file = data_folder() / path
-    moved = np.loadtxt(file, comments="#", ndmin=2)  # M 4
-    if moved.shape[1:] != (4,):
-        raise ValueError(f"{file}: not a MakeHuman target (expected 'vertex dx dy dz' on each line)")
-    position = {int(row): k for k, row in enumerate(rows)}
-    displacement = np.zeros((len(rows), 3))
-    for vertex, *d in moved:
-        if vertex in position:
-            displacement[position[vertex]] = d
-    return MM * displacement
+    text = gzip.decompress(file.read_bytes()).decode() if file.suffix == ".gz" else file.read_text()
+    words = " ".join(line for line in text.splitlines() if not line.startswith("#")).split()
+    try:
+        moved = np.array(words, dtype=float).reshape(-1, 4)
+    except ValueError as error:
+        raise ValueError(f"{file}: not a MakeHuman target (expected 'vertex dx dy dz' on each line)") from error
+    base = np.zeros((1 + max(rows.max(), int(moved[:, 0].max(initial=0))), 3))
+    base[moved[:, 0].astype(int)] = moved[:, 1:]
+    return MM * base[rows]
 
 
 def target_list() -> dict:
