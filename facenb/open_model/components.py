@@ -44,18 +44,22 @@ def mirrored(X: Float[np.ndarray, "*N V 3"], mirror: Int[np.ndarray, " V"]) -> F
 
 
 def principal_components(
-    X: Float[np.ndarray, "N V 3"], mirror: Int[np.ndarray, " V"], n: int, centred: bool = True
+    X: Float[np.ndarray, "N V 3"],
+    mirror: Int[np.ndarray, " V"],
+    n: int,
+    centred: bool = True,
+    flip: Float[np.ndarray, " 3"] = FLIP,
 ) -> Components:
     """The n strongest components of the faces X (mm) and their mirror images.
 
     With `centred=False` the mean is zero and the components describe the second moment about zero: for displacements, where
-    zero must stay zero.
+    zero must stay zero. `flip` are the signs that reflection gives the three channels: ones for colours.
     """
     N, V, _ = X.shape
     half = np.flatnonzero(mirror >= np.arange(V))  # one of each pair, and the midline
     pair = np.where(mirror[half] == half, 1.0, 2.0)  # how often each counts in an inner product
     here = X[:, half].astype(np.float64)
-    there = X[:, mirror[half]] * FLIP
+    there = X[:, mirror[half]] * flip
     s, a = (here + there) / 2, (here - there) / 2  # N H 3
     del here, there
     mean = s.mean(0) if centred else np.zeros((len(half), 3))
@@ -78,10 +82,10 @@ def principal_components(
     basis_half = np.concatenate(bases, axis=-1)[..., strongest]
     sign = _signs(basis_half)
     basis = np.empty((V, 3, n))
-    basis[mirror[half]] = np.where(is_symmetric, 1.0, -1.0) * FLIP[:, None] * sign * basis_half
+    basis[mirror[half]] = np.where(is_symmetric, 1.0, -1.0) * flip[:, None] * sign * basis_half
     basis[half] = sign * basis_half
     full_mean = np.empty((V, 3))
-    full_mean[mirror[half]] = mean * FLIP
+    full_mean[mirror[half]] = mean * flip
     full_mean[half] = mean
     return Components(
         full_mean, basis, is_symmetric, sign * np.concatenate(coefficients, axis=-1)[:, strongest], float(explained)
