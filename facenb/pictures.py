@@ -32,13 +32,13 @@ Picture = tuple[Float[Tensor, "3 H W"], Float[Tensor, "H W"]]
 DARKEST_RECIPROCAL = 0.05
 
 # Clay in a studio; lamps in the viewer's coordinates (x right, y up, z towards the viewer), linear colours.
-_CLAY = (0.55, 0.46, 0.40)
+_CLAY = (0.56, 0.40, 0.32)
 _LAMPS = (  # direction, colour
     ((-0.65, 0.70, 0.70), (0.95, 0.90, 0.83)),  # key, warm, from the upper left
     ((0.90, 0.10, 0.55), (0.17, 0.19, 0.22)),  # fill, cool, from the right
     ((0.75, 0.45, -0.65), (0.30, 0.30, 0.32)),  # rim, from behind
 )
-_SKY, _GROUND = (0.19, 0.20, 0.22), (0.07, 0.06, 0.055)
+_SKY, _GROUND = (0.13, 0.14, 0.16), (0.05, 0.045, 0.04)
 
 
 def render_face(
