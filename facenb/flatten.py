@@ -99,7 +99,8 @@ def flatten(model: MorphableModel, weights: Weights = "stretch", boost: float = 
     else:
         uv = tutte_embedding(mean_value_weights(X, T), outer.numpy(), rim)
     if weights == "stretch":
-        target = triangle_areas(X, T) * (1 + boost * _features(model, flat, X))
+        feature = np.where(source.numpy() < 0, 0, _features(model, flat, X))  # nothing to see across a hole
+        target = triangle_areas(X, T) * (1 + boost * feature)
         uv = level_areas(mean_value_weights(X, T), T, outer.numpy(), rim, target, rounds)
     flat = Flattening(torch.from_numpy(uv), triangles, source, outer, parents, len(X0))
     check_bijective(flat)
