@@ -7,6 +7,8 @@ transparent, 16 bit, in other colour spaces. `read_photo` brings them all here o
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -43,15 +45,10 @@ def read_photo(
     if max_side is not None and max_side < 1:
         raise ValueError(f"max_side is {max_side}, expected at least one pixel")
     path = Path(path)
-    with _opened(path) as image:
-        try:
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            image = _deep_grey(image, path) if image.mode in _DEEP else _rgb(image)
-        except PhotoError:
-            raise
-        except Exception as error:  # decoders raise whatever they stumble over: OSError, SyntaxError, struct.error …
-            raise PhotoError(f"{path}: broken or truncated picture ({error}); copy or export it again") from error
+    with _opened(path) as image, _decoding(path):
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        image = _deep_grey(image, path) if image.mode in _DEEP else _rgb(image)
     if max_side is not None and max(image.size) > max_side:
         scale = max_side / max(image.size)
         size = tuple(max(1, round(scale * side)) for side in image.size)
@@ -65,11 +62,12 @@ def read_photo(
 
 
 def photo_size(path: str | Path) -> tuple[int, int]:
-    """(width, height) in pixels of the upright photo, without decoding it.
+    """(width, height) in pixels of the upright photo, from its header where the format allows.
 
     Raises PhotoError as `read_photo` does.
     """
-    with _opened(Path(path)) as image:
+    path = Path(path)
+    with _opened(path) as image, _decoding(path):  # a PNG's EXIF may stand behind its pixels
         width, height = image.size
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
@@ -105,21 +103,30 @@ def _opened(path: Path) -> Image.Image:
         raise PhotoError(f"{path}: not a file; give the path of one photo")
     if path.stat().st_size == 0:
         raise PhotoError(f"{path}: empty file; copy the photo again")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is ours
-            image = Image.open(path)
-    except UnidentifiedImageError as error:
-        raise PhotoError(f"{path}: not a picture that can be read; convert it to PNG or JPEG") from error
-    except Image.DecompressionBombError as error:
-        raise PhotoError(f"{path}: more than {MAX_PIXELS:,} pixels; scale it down first") from error
-    except Exception as error:  # a damaged header ends in any kind of error
-        raise PhotoError(f"{path}: broken or truncated picture ({error}); copy or export it again") from error
+    with _decoding(path):
+        image = Image.open(path)
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.close()
         raise PhotoError(f"{path}: {width} × {height} is more than {MAX_PIXELS:,} pixels; scale it down first")
     return image
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Whatever a decoder stumbles over, as one PhotoError; its warnings (of odd tags, of size) are not for the reader."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except PhotoError:
+        raise
+    except UnidentifiedImageError as error:
+        raise PhotoError(f"{path}: not a picture that can be read; convert it to PNG or JPEG") from error
+    except Image.DecompressionBombError as error:
+        raise PhotoError(f"{path}: more than {MAX_PIXELS:,} pixels; scale it down first") from error
+    except Exception as error:  # OSError, SyntaxError, struct.error, zlib.error …: every format has its own
+        raise PhotoError(f"{path}: broken or truncated picture ({error}); copy or export it again") from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -224,6 +224,28 @@ def test_a_truncated_jpeg_is_refused_and_not_half_grey(rgb, tmp_path):
         read_photo(path)
 
 
+def test_damaged_pictures_of_every_format_end_in_our_error(rgb, tmp_path):
+    """Bytes flipped anywhere: a picture comes out or one line, never a decoder's own complaint."""
+    g = np.random.default_rng(0)
+    refused = 0
+    for ending in ("png", "jpg", "tif", "gif", "webp", "bmp"):
+        path = tmp_path / f"a.{ending}"
+        Image.fromarray(np.tile(rgb, (4, 4, 1))).save(path)
+        whole = path.read_bytes()
+        for _ in range(40):
+            damaged = bytearray(whole)
+            for place in g.integers(len(whole) if g.random() < 0.5 else min(60, len(whole)), size=3):
+                damaged[place] = g.integers(256)
+            path.write_bytes(damaged)
+            for read in (read_photo, photo_size):
+                try:
+                    read(path)
+                except PhotoError as error:
+                    assert str(error).startswith(f"{path}: ")
+                    refused += 1
+    assert refused > 50  # else the damage is too mild to test anything
+
+
 def test_floating_point_grey_in_range_is_read(tmp_path):
     values = np.array([[0.0, 0.25], [0.5, 1.0]], dtype=np.float32)
     Image.fromarray(values).save(tmp_path / "a.tif")

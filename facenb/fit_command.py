@@ -1,0 +1,124 @@
+"""What `facenb fit` does: photos and points in; camera, face, light, mesh and picture out.
+
+For each photo NAME it writes NAME.png (the overlay beside the photo), NAME.glb (the coloured mesh) and, last,
+NAME.json, so that where the JSON is, all is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from facenb.camera import resize
+from facenb.config import ConfigError
+from facenb.export_command import write_mesh
+from facenb.fit_result import FitFile, PortraitFit, write_fit
+from facenb.landmark_file import read_landmarks
+from facenb.model_source import OPEN, load_model
+from facenb.morphable_model import MorphableModel
+from facenb.photo import photo_size, read_photo, write_photo
+from facenb.pictures import render_face
+
+
+@dataclass(frozen=True)
+class _Job:
+    photo: Path
+    width: int
+    height: int
+    landmarks: Float[Tensor, "68 2"]  # px of the photo as it is on disk, upright
+
+
+def fit_photos(
+    photos: tuple[Path, ...],
+    landmarks: tuple[Path, ...],
+    out: Path,
+    model: str,
+    max_side: int,
+    say: Callable[[str], None],
+) -> list[Path]:
+    """Fit every photo and write its three files to the folder `out`; returns the JSON files.
+
+    `landmarks` is one file for each photo, in order, or one that names the photos. All points are checked before the
+    first photo is fitted, and the photos as far as their headers tell. `say` gets a line for each photo done.
+
+    Raises ValueError (of the module that noticed) naming the file and the remedy.
+    """
+    jobs = _jobs(photos, landmarks)
+    if max_side < 32:
+        raise ConfigError(f"--max-side {max_side}: a face needs at least 32 pixels")
+    face_model = load_model(model)
+    if face_model.landmarks68.shape != (68,):
+        raise ConfigError(
+            f"{model}: has no 68 landmark vertices; put them beside it in {Path(model).stem}.landmarks68.json"
+        )
+    source = model if model == OPEN else str(Path(model).expanduser().resolve())
+    return [_fit_one(job, face_model, source, out, max_side, say) for job in jobs]
+
+
+def _jobs(photos: tuple[Path, ...], landmarks: tuple[Path, ...]) -> list[_Job]:
+    if len(landmarks) not in (1, len(photos)):
+        raise ConfigError(
+            f"{len(photos)} photos but {len(landmarks)} landmark files; give one for each, or one that names the photos"
+        )
+    if len(landmarks) < len(photos):
+        landmarks = landmarks * len(photos)
+    stems = [photo.stem for photo in photos]
+    for stem in stems:
+        if stems.count(stem) > 1:
+            raise ConfigError(f"two photos are called {stem}: their results would overwrite each other; rename one")
+    jobs = []
+    for photo, points in zip(photos, landmarks, strict=True):
+        width, height = photo_size(photo)
+        jobs.append(_Job(photo, width, height, read_landmarks(points, photo.name, width, height)))
+    return jobs
+
+
+def _fit_one(
+    job: _Job, model: MorphableModel, source: str, out: Path, max_side: int, say: Callable[[str], None]
+) -> Path:
+    from facenb.portrait_fit import fit_portrait
+
+    photo = read_photo(job.photo, max_side=max_side)  # 3 H W
+    small, full = (photo.shape[2], photo.shape[1]), (job.width, job.height)
+    scale = torch.tensor(small, dtype=torch.float64) / torch.tensor(full, dtype=torch.float64)
+    points = (job.landmarks + 0.5) * scale - 0.5  # borders coincide, not pixel centres
+    try:
+        fit = fit_portrait(photo, points.to(photo.dtype), model)
+    except ValueError as error:
+        raise ValueError(f"{job.photo}: {error}") from error
+
+    name = job.photo.stem
+    write_photo(side_by_side(photo, fit, model), out / f"{name}.png")
+    write_mesh(out / f"{name}.glb", model, fit.identity, fit.expression, fit.albedo)
+    in_full = replace(
+        fit,
+        camera=resize(fit.camera, small, full),
+        landmarks68=(fit.landmarks68 + 0.5) / scale.to(fit.landmarks68) - 0.5,
+    )
+    result = out / f"{name}.json"
+    write_fit(FitFile(job.photo.name, job.width, job.height, source, in_full), result)
+    residuals = ", ".join(f"{key} {value:.3g}" for key, value in fit.residuals.items())
+    say(f"{job.photo} → {result}, .glb, .png ({residuals})")
+    return result
+
+
+def side_by_side(photo: Float[Tensor, "3 H W"], fit: PortraitFit, model: MorphableModel) -> Float[Tensor, "3 H 2W"]:
+    """The photo, and beside it the fitted face over the photo, lit as fitted."""
+    _, H, W = photo.shape
+    picture, _ = render_face(
+        model,
+        fit.camera,
+        H,
+        W,
+        identity=fit.identity,
+        expression=fit.expression,
+        albedo=fit.albedo,
+        light=fit.lighting,
+        inverse=True,
+        background=photo,
+        antialias=2,
+    )
+    return torch.cat([photo, picture.to(photo)], dim=2)

@@ -1,0 +1,279 @@
+"""The command line, from words to files: on the small random model, with a fit that costs nothing."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import ExifTags, Image
+
+from facenb.camera import project
+from facenb.cli import main
+from facenb.fit_result import PortraitFit, read_fit
+from facenb.model_io import save_model
+from facenb.model_source import load_model
+from facenb.photo import read_photo
+from facenb.pictures import portrait_camera
+
+WIDTH, HEIGHT = 96, 120
+
+
+@pytest.fixture
+def model_path(tiny_model, tmp_path):
+    save_model(tiny_model, tmp_path / "tiny.safetensors", dtype=torch.float32)
+    return tmp_path / "tiny.safetensors"
+
+
+@pytest.fixture
+def photo(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "ada.png")
+    return tmp_path / "ada.png"
+
+
+@pytest.fixture
+def points(tmp_path):
+    values = [[20 + 0.7 * i, 30 + (7 * i) % 60] for i in range(68)]
+    (tmp_path / "points.json").write_text(json.dumps(values))
+    return tmp_path / "points.json"
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Puts a known answer in the place of the fit; returns the list of its calls (photo, landmarks)."""
+    calls = []
+
+    def fit_portrait(photo, landmarks, model):
+        calls.append((photo, landmarks))
+        g = torch.Generator().manual_seed(2)
+        identity, expression, albedo = (c[0] for c in model.sample(1, g))
+        camera = portrait_camera(model, photo.shape[1], photo.shape[2])
+        where, _ = project(camera, model.vertices(identity, expression)[model.landmarks68])
+        light = torch.zeros(3, 9)
+        light[:, 0] = 3.5
+        return PortraitFit(camera, identity, expression, albedo, light, where, {"landmarks_median_px": 1.5})
+
+    monkeypatch.setitem(sys.modules, "facenb.portrait_fit", types.SimpleNamespace(fit_portrait=fit_portrait))
+    return calls
+
+
+def run(*words):
+    return main([str(word) for word in words])
+
+
+def test_fit_writes_json_mesh_and_picture(model_path, photo, points, fits, tmp_path, capsys):
+    out = tmp_path / "new" / "results"
+    assert run("fit", photo, "--landmarks", points, "--out", out, "--model", model_path) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["ada.glb", "ada.json", "ada.png"]
+    file = read_fit(out / "ada.json")
+    assert (file.image, file.width, file.height) == ("ada.png", WIDTH, HEIGHT)
+    assert load_model(file.model).name == "tiny random model"
+    model = load_model(model_path)
+    seen, _ = project(file.fit.camera, model.vertices(file.fit.identity, file.fit.expression)[model.landmarks68])
+    torch.testing.assert_close(file.fit.landmarks68, seen, atol=1e-3, rtol=0)
+    mesh = trimesh.load(out / "ada.glb", force="mesh", process=False)
+    metres = model.vertices(file.fit.identity, file.fit.expression) / 1000
+    np.testing.assert_allclose(mesh.vertices, metres, atol=1e-5)
+    picture = read_photo(out / "ada.png")
+    assert picture.shape == (3, HEIGHT, 2 * WIDTH)
+    assert torch.equal(picture[..., :WIDTH], read_photo(photo))  # the photo itself, untouched
+    changed = (picture[..., WIDTH:] - read_photo(photo)).abs().amax(0) > 0.02
+    assert 0.2 < changed.float().mean() < 0.9  # the face covers the middle, not the border
+    assert "landmarks_median_px 1.5" in capsys.readouterr().out
+
+
+def test_a_large_photo_is_fitted_small_and_reported_in_its_own_pixels(
+    model_path, photo, points, fits, tmp_path, tiny_model
+):
+    assert (
+        run("fit", photo, "--landmarks", points, "--out", tmp_path / "r", "--model", model_path, "--max-side", 60) == 0
+    )
+    (small, landmarks), given = fits[0], torch.tensor(json.loads(points.read_text()))
+    assert small.shape == (3, 60, 48)
+    torch.testing.assert_close(landmarks, (given + 0.5) / 2 - 0.5)
+    file = read_fit(tmp_path / "r" / "ada.json")
+    assert (file.width, file.height) == (WIDTH, HEIGHT)
+    X = load_model(model_path).vertices(file.fit.identity, file.fit.expression)[tiny_model.landmarks68]
+    torch.testing.assert_close(project(file.fit.camera, X)[0], file.fit.landmarks68, atol=1e-3, rtol=0)
+
+
+def test_a_photo_turned_by_exif_is_fitted_upright(model_path, photo, points, fits, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.open(photo).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    turned = tmp_path / "turned.png"
+    assert run("fit", turned, "--landmarks", points, "--out", tmp_path / "r", "--model", model_path) == 0
+    assert torch.equal(fits[0][0], read_photo(photo))
+    assert (read_fit(tmp_path / "r" / "turned.json").width, HEIGHT) == (WIDTH, HEIGHT)
+
+
+def test_several_photos_share_a_file_of_points_or_bring_their_own(model_path, photo, points, fits, tmp_path):
+    second = tmp_path / "bob.png"
+    second.write_bytes(photo.read_bytes())
+    values = json.loads(points.read_text())
+    shared = tmp_path / "shared.json"
+    shared.write_text(json.dumps({"ada.png": values, "bob.png": {"landmarks68": values[::-1]}}))
+    common = ("--out", tmp_path / "r", "--model", model_path)
+    assert run("fit", photo, second, "--landmarks", shared, *common) == 0
+    assert run("fit", photo, second, "--landmarks", points, points, *common) == 0
+    assert [float(landmarks[0, 0]) for _, landmarks in fits] == pytest.approx([20.0, values[-1][0], 20.0, 20.0])
+    assert len(list((tmp_path / "r").iterdir())) == 6
+
+
+def test_options_come_from_a_file_and_unknown_keys_stop_it(model_path, photo, points, fits, tmp_path, capsys):
+    config = tmp_path / "fit.toml"
+    text = f'photos = "{photo}"\nlandmarks = "{points}"\nout = "{tmp_path / "r"}"\nmodel = "{model_path}"\n'
+    config.write_text(text)
+    assert run("fit", "--config", config) == 0
+    config.write_text(text + "landmark = 3\n")
+    capsys.readouterr()
+    assert run("fit", "--config", config) == 2
+    assert "unknown key 'landmark'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending, scale", [("obj", 1.0), ("ply", 1.0), ("glb", 1e-3)])
+@pytest.mark.parametrize("neutral", [False, True])
+def test_export_writes_the_fitted_face(model_path, photo, points, fits, tmp_path, ending, scale, neutral):
+    run("fit", photo, "--landmarks", points, "--out", tmp_path / "r", "--model", model_path)
+    path = tmp_path / "meshes" / f"face.{ending}"
+    assert run("export", tmp_path / "r" / "ada.json", "--out", path, *(["--neutral"] if neutral else [])) == 0
+    model, fit = load_model(model_path), read_fit(tmp_path / "r" / "ada.json").fit
+    mesh = trimesh.load(path, force="mesh", process=False)
+    expected = scale * model.vertices(fit.identity, None if neutral else fit.expression)
+    np.testing.assert_allclose(mesh.vertices, expected, atol=2e-3 * scale)
+
+
+def test_export_writes_the_mean_and_random_people_of_a_model(model_path, tmp_path):
+    for name, words in {"mean": (), "a": ("--seed", 1), "b": ("--seed", 1), "c": ("--seed", 2)}.items():
+        assert run("export", model_path, "--out", tmp_path / f"{name}.ply", *words) == 0
+    X = {n: trimesh.load(tmp_path / f"{n}.ply", process=False).vertices for n in ("mean", "a", "b", "c")}
+    np.testing.assert_allclose(X["mean"], load_model(model_path).shape_mean, atol=1e-3)
+    assert (X["a"] == X["b"]).all()
+    assert np.abs(X["a"] - X["c"]).max() > 1
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda f: f["photo"].unlink(), "ada.png: no such file"),
+        (lambda f: f["photo"].write_bytes(b""), "ada.png: empty file"),
+        (lambda f: f["photo"].write_bytes(b"hello"), "ada.png: not a picture"),
+        (lambda f: f["photo"].write_bytes(f["photo"].read_bytes()[:3000]), "ada.png: broken or truncated"),
+        (lambda f: f["points"].unlink(), "points.json: no such file"),
+        (lambda f: f["points"].write_text("[[1, 2]]"), "points.json: 1 entries for ada.png"),
+        (lambda f: f["points"].write_text("{"), "points.json: not valid JSON"),
+        (lambda f: f["model_path"].write_bytes(b"pickle"), "tiny.safetensors: no face model that facenb knows"),
+        (lambda f: f["model_path"].write_bytes(f["model_path"].read_bytes()[:999]), "broken safetensors"),
+        (lambda f: f["model_path"].unlink(), "tiny.safetensors: no such file"),
+    ],
+)
+def test_bad_input_ends_with_code_2_one_line_and_no_results(
+    model_path, photo, points, fits, tmp_path, capsys, spoil, message
+):
+    spoil({"photo": photo, "points": points, "model_path": model_path})
+    assert run("fit", photo, "--landmarks", points, "--out", tmp_path / "r", "--model", model_path) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("facenb: ")
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_fit_that_fails_names_its_photo(model_path, photo, points, fits, tmp_path, capsys, monkeypatch):
+    def fit_portrait(photo, landmarks, model):
+        raise ValueError("the landmarks lie on a line")
+
+    monkeypatch.setitem(sys.modules, "facenb.portrait_fit", types.SimpleNamespace(fit_portrait=fit_portrait))
+    assert run("fit", photo, "--landmarks", points, "--out", tmp_path / "r", "--model", model_path) == 2
+    assert capsys.readouterr().err == f"facenb: {photo}: the landmarks lie on a line\n"
+
+
+def test_a_model_without_landmarks_says_how_to_give_them(tiny_model, photo, points, fits, tmp_path, capsys):
+    from dataclasses import replace
+
+    path = tmp_path / "bare.safetensors"
+    save_model(replace(tiny_model, landmarks68=torch.zeros(0, dtype=torch.int64)), path)
+    assert run("fit", photo, "--landmarks", points, "--out", tmp_path / "r", "--model", path) == 2
+    assert "has no 68 landmark vertices; put them beside it in bare.landmarks68.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ((), "COMMAND"),
+        (("bogus",), "bogus"),
+        (("fit",), "PHOTO is missing"),
+        (("fit", "a.png"), "--landmarks is missing"),
+        (("fit", "a.png", "--landmarks", "p"), "--out is missing"),
+        (("fit", "a.png", "--size", "3"), "--size"),
+        (("fit", "x/a.png", "y/a.jpg", "--landmarks", "p", "--out", "o"), "two photos are called a"),
+        (("fit", "a", "b", "c", "--landmarks", "p", "q", "--out", "o"), "3 photos but 2 landmark files"),
+        (("export",), "FIT|MODEL is missing"),
+        (("export", "open"), "--out is missing"),
+        (("export", "open", "--out", "face.stl"), "face.stl: no mesh format has this ending; use .obj, .ply, .glb"),
+        (("export", "a.json", "--out", "f.obj"), "a.json: no such file"),
+        (("export", "a.json", "--out", "f.obj", "--seed", "1"), "--seed draws a random face"),
+        (("export", "open", "--out", "f.obj", "--model", "open"), "leave --model out"),
+        (("export", "nowhere.h5", "--out", "f.obj"), "nowhere.h5: no such file"),
+        (("export", "open", "--out", "f.obj", "--seed", "x"), "--seed"),
+    ],
+)
+def test_wrong_words_end_with_code_2_and_one_line(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(words)
+    except SystemExit as stop:  # argparse's own way out
+        code = stop.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fit_with_another_model_is_refused(model_path, photo, points, fits, tmp_path, capsys, tiny_model):
+    run("fit", photo, "--landmarks", points, "--out", tmp_path / "r", "--model", model_path)
+    save_model(tiny_model.truncate(identity=2), tmp_path / "small.safetensors")
+    words = ("--out", tmp_path / "f.obj", "--model", tmp_path / "small.safetensors")
+    assert run("export", tmp_path / "r" / "ada.json", *words) == 2
+    assert "6 identity coefficients, but this model has 2" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_with_code_130_and_no_half_files(model_path, photo, points, fits, tmp_path, capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("facenb.fit_command.write_fit", interrupted)
+    assert run("fit", photo, "--landmarks", points, "--out", tmp_path / "r", "--model", model_path) == 130
+    assert capsys.readouterr().err == "facenb: stopped\n"
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["ada.glb", "ada.png"]  # whole; the JSON comes last
+
+
+def test_a_full_or_forbidden_folder_is_one_line(model_path, photo, points, fits, tmp_path, capsys):
+    (tmp_path / "r").write_text("a file where the folder should be")
+    assert run("fit", photo, "--landmarks", points, "--out", tmp_path / "r", "--model", model_path) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words, expected", [(("--help",), "facenb export"), (("fit", "--help"), "NAME.json")])
+def test_help_loads_neither_torch_nor_numpy_and_is_quick(words, expected):
+    code = "import sys, facenb.cli\ntry: facenb.cli.main()\nfinally: assert not {'torch', 'numpy'} & sys.modules.keys()"
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert expected in done.stdout
+    assert time.perf_counter() - started < 2
+
+
+def test_python_dash_m_is_the_same_command():
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(
+        [sys.executable, "-m", "facenb", "--version"], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.startswith("facenb ")

@@ -1,0 +1,86 @@
+"""Options: the dataclass, then the TOML file, then the command line; types are checked and nothing is ignored."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from facenb.config import ConfigError, Option, add_arguments, resolve
+
+
+@dataclass(frozen=True)
+class Command:
+    inputs: Annotated[tuple[Path, ...], Option("what to read", "FILE", positional=True)]
+    out: Annotated[Path, Option("where to write", "DIR")]
+    steps: Annotated[int, Option("how many")] = 3
+    step_size: Annotated[float, Option("how large")] = 0.5
+    loud: Annotated[bool, Option("say more")] = False
+    name: Annotated[str | None, Option("who")] = None
+
+
+def parse(*words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Command)
+    typed = vars(parser.parse_args(words))
+    return resolve(Command, typed, typed.pop("config", None))
+
+
+def test_what_is_typed_gets_the_types_of_the_fields():
+    command = parse("a", "b", "--out", "c", "--steps", "7", "--step-size", "1", "--loud", "--name", "Ada")
+    assert command == Command((Path("a"), Path("b")), Path("c"), 7, 1.0, True, "Ada")
+    assert parse("a", "--out", "c") == Command((Path("a"),), Path("c"))
+
+
+def test_the_file_beats_the_defaults_and_what_is_typed_beats_the_file(tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text('inputs = ["a", "b"]\nout = "c"\nsteps = 9\nstep-size = 2\nloud = true\n')
+    assert parse("--config", str(file)) == Command((Path("a"), Path("b")), Path("c"), 9, 2.0, True)
+    assert parse("x", "--config", str(file), "--steps", "1", "--no-loud") == Command(
+        (Path("x"),), Path("c"), 1, 2.0, False
+    )
+
+
+def test_one_value_will_do_for_a_list(tmp_path):
+    (tmp_path / "c.toml").write_text('inputs = "a"\nout = "c"\n')
+    assert parse("--config", str(tmp_path / "c.toml")).inputs == (Path("a"),)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("step = 3", "unknown key 'step'; known are inputs, out, steps"),
+        ("steps = 3.5", "steps = 3.5, expected a whole number"),
+        ("steps = true", "steps = True, expected a whole number"),
+        ("steps = '3'", "steps = '3', expected a whole number"),
+        ("step_size = 'big'", "expected a number"),
+        ("loud = 1", "expected true or false"),
+        ("name = 5", "expected text in quotes"),
+        ("inputs = [1]", "expected a path in quotes"),
+        ("out = ['a']", "expected a path in quotes"),
+        ("steps = ", "not valid TOML"),
+        ("[steps]\nx = 1", "expected a whole number"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_key(tmp_path, text, message):
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message) as error:
+        parse("a", "--out", "b", "--config", str(file))
+    assert str(error.value).startswith(f"{file}: ")
+
+
+def test_unreadable_files_are_named(tmp_path):
+    for name in ("nowhere.toml", "."):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            parse("--config", str(tmp_path / name))
+    (tmp_path / "latin.toml").write_bytes(b'name = "\xff"')
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        parse("--config", str(tmp_path / "latin.toml"))
+
+
+@pytest.mark.parametrize("words, missing", [((), "FILE"), (("a",), "--out")])
+def test_what_is_required_is_asked_for(words, missing):
+    with pytest.raises(ConfigError, match=f"{missing} is missing"):
+        parse(*words)
