@@ -114,7 +114,7 @@ def _opened(path: Path) -> Image.Image:
 
 @contextmanager
 def _decoding(path: Path) -> Iterator[None]:
-    """Whatever a decoder stumbles over, as one PhotoError; its warnings (of odd tags, of size) are not for the reader."""
+    """Whatever a decoder stumbles over, as one PhotoError; its warnings of odd tags are not for the reader."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
