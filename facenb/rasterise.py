@@ -73,9 +73,9 @@ def rasterise(
     Visibility itself has no derivative. If `vertices` requires a gradient, barycentrics and depth carry it *at fixed
     visibility*: the triangle seen by the pixel moves, the pixel goes on seeing it.
 
-    Raises ValueError for wrong shapes, indices out of range or an unknown `cull`.
+    Raises ValueError for wrong shapes or types, indices out of range, near ≤ 0 or an unknown `cull`.
     """
-    _check(vertices, triangles, height, width, cull)
+    _check(vertices, triangles, height, width, near, cull)
     with torch.no_grad():
         if vertices.device.type == "cpu":
             fragments = _rasterise_cpu(vertices, triangles, height, width, near, cull)
@@ -103,7 +103,7 @@ def interpolate(
     b = fragments.barycentric.to(attributes.dtype)
     if b.device.type == "cpu" and not (torch.is_grad_enabled() and (b.requires_grad or attributes.requires_grad)):
         values = b.new_empty(B, H, W, C)
-        A, T = attributes.detach().contiguous().numpy(), triangles.numpy()
+        A, T = attributes.detach().contiguous().numpy(), triangles.contiguous().numpy()
         _interpolate(fragments.triangle.numpy(), b.detach().numpy(), T, A, values.numpy())
         return values
     seen, corner = _seen(fragments, triangles, V)  # N, N 3
@@ -140,13 +140,19 @@ def _seen(fragments: Fragments, triangles: Tensor, n_vertices: int) -> tuple[Int
     return seen, corner
 
 
-def _check(vertices: Tensor, triangles: Tensor, height: int, width: int, cull: str) -> None:
+def _check(vertices: Tensor, triangles: Tensor, height: int, width: int, near: float, cull: str) -> None:
     if vertices.ndim != 3 or vertices.shape[-1] != 3:
         raise ValueError(f"vertices must be (B, V, 3): x px, y px, depth; got {tuple(vertices.shape)}")
+    if vertices.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"vertices must be float32 or float64, got {vertices.dtype}: pixels need more digits than that"
+        )
     if triangles.ndim != 2 or triangles.shape[-1] != 3:
         raise ValueError(f"triangles must be (T, 3), got {tuple(triangles.shape)}")
     if height < 1 or width < 1:
         raise ValueError(f"an image needs at least one pixel, got {height} × {width}")
+    if not near > 0:
+        raise ValueError(f"near must be positive, got {near}: 1/z is needed of every vertex")
     if cull not in ("none", "back", "front"):
         raise ValueError(f'cull must be "none", "back" or "front", got {cull!r}')
     if len(triangles):

@@ -195,6 +195,17 @@ def test_each_image_of_a_batch_gets_its_own_vertices_and_attributes():
         assert torch.equal(interpolate(alone, T, A[i])[0], interpolate(both, T, A)[i])
 
 
+def test_interpolation_without_a_gradient_is_the_same_but_faster():
+    """The compiled loop against embedding_bag, which also has the gradient: two images, attributes shared or not."""
+    X, T = dome(6)
+    fragments = rasterise(on_screen(torch.stack([X, X + 7]), 16, 17), T, 16, 17)
+    for A in (X, torch.stack([X, X.flip(-1)]), X.float(), X[:, :1].expand(-1, 5)):
+        fast = interpolate(fragments, T, A)
+        slow = interpolate(fragments, T, A.clone().requires_grad_())
+        assert slow.requires_grad and not fast.requires_grad and fast.dtype == A.dtype
+        torch.testing.assert_close(fast, slow.detach())
+
+
 def test_gradients_reach_attributes_and_vertices():
     X, T = dome(4)
     P = on_screen(torch.stack([X, X + 5]), 8, 9)
@@ -239,7 +250,9 @@ def test_a_mesh_without_triangles_or_outside_the_image_shows_nothing():
         ({"triangles": torch.zeros(3, dtype=torch.int64)}, "triangles must be"),
         ({"triangles": torch.tensor([[0, 1, 4]])}, "there are 4 vertices"),
         ({"triangles": torch.tensor([[-1, 1, 2]])}, "run from -1"),
+        ({"vertices": torch.ones(1, 4, 3, dtype=torch.float16)}, "float32 or float64"),
         ({"height": 0}, "at least one pixel"),
+        ({"near": 0.0}, "near must be positive"),
         ({"cull": "both"}, "cull must be"),
     ],
 )
