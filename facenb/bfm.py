@@ -45,7 +45,8 @@ def load_bfm(path: str | Path) -> MorphableModel:
     """The Basel Face Model at `path`, float32, both means added, every basis vector scaled to unit variance.
 
     `landmarks68` comes from a file beside the model if there is one (see `landmarks_beside`), else it is empty: Basel
-    names some sixty points of its own (`bfm_landmarks`), which hold most of the inner Multi-PIE points, not the jaw.
+    names some sixty points of its own (`bfm_landmarks`), fifteen of which are Multi-PIE points. `load_model` finds the
+    other ones with the open model's help.
 
     Raises ModelFileError, naming the file and the remedy, if it is not a whole and consistent model of this layout.
     """
@@ -180,7 +181,9 @@ def _landmark_points(file: h5py.File, path: Path) -> dict[str, list[float]]:
         if any(len(p) != 3 or not np.isfinite(p).all() for p in points.values()):
             raise ValueError("a point needs three finite coordinates")
     except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise ModelFileError(f"{path}: cannot read its landmarks ({error}); download the file again") from error
+        raise ModelFileError(
+            f"{path}: cannot read its landmarks ({error}); download it again, or put all 68 beside it"
+        ) from error
     return points
 
 

@@ -18,13 +18,13 @@ def orthonormal(basis, seed=0):
     return U, variance
 
 
-def write_basel(path, model: MorphableModel, version=(0, 9), colour_scale=1.0, landmarks="string"):
+def write_basel(path, model: MorphableModel, version=(0, 9), colour_scale=1.0, landmarks="string", names=None):
     """A file as Basel publishes it; returns the names of its landmarks and their vertices.
 
     The expression mean is a tenth of the shape mean, so forgetting it shows. Version 0.8 stores U √λ, 0.9 stores U.
     """
     V = model.n_vertices
-    landmark_vertices = dict(zip(NAMES, model.landmarks68[: len(NAMES)].tolist(), strict=True))
+    landmark_vertices = names or dict(zip(NAMES, model.landmarks68[: len(NAMES)].tolist(), strict=True))
     reference = model.shape_mean.numpy() * 1.02
     with h5py.File(path, "w") as file:
         parts = {
