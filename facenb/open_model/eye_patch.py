@@ -21,6 +21,7 @@ from scipy.spatial import Delaunay
 
 EYE_RADIUS = 14.5  # mm, turns the chart's angles into lengths
 BEHIND_LID = 0.7  # mm that the patch lies deeper than the rim of the lids, so that the lids have a thickness
+SPACING = 1.0685  # of the patch's vertices, as a multiple of the rim's; makes 156 of them
 LID_THICKNESS = 1.0  # mm from the rim over which it sinks
 
 
@@ -56,12 +57,11 @@ def eye_patch(
     loop: Int[np.ndarray, " L"],
     eyeball: Int[np.ndarray, " B"],
     centre: Float[np.ndarray, "3"],
-    spacing: float = 1.05,
+    spacing: float = SPACING,
 ) -> EyePatch:
     """Pattern of one eye patch on the template X: a hexagonal grid in azimuth and elevation, Delaunay-triangulated.
 
-    `loop` has the surface on its left, so seen from outside it runs clockwise around the eye. `spacing` is the distance
-    of the grid's points as a multiple of the mean distance of the rim's.
+    `loop` has the surface on its left, so seen from outside it runs clockwise around the eye. `spacing` as SPACING.
     """
     rim = _chart(X[loop], centre)  # L 2
     side = np.linalg.norm(np.roll(rim, -1, axis=0) - rim, axis=1).mean()

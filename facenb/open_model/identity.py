@@ -18,6 +18,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from facenb.open_model.components import mirrored
 from facenb.open_model.makehuman import data_folder, read_target, target_list
 
 FOLDER = "mpfb2/targets"
@@ -192,3 +193,22 @@ def _capped(cap: float | Float[np.ndarray, " K"], reach: Float[np.ndarray, " K"]
 
 def _combine(weights: Float[np.ndarray, "n K"], targets: Float[np.ndarray, "K R 3"]) -> Float[np.ndarray, "n R 3"]:
     return np.tensordot(weights.astype(np.float32), targets, (1, 0))
+
+
+def align(
+    X: Float[np.ndarray, "N V 3"], mirror: Int[np.ndarray, " V"], reference: Float[np.ndarray, "V 3"], rounds: int = 3
+) -> Float[np.ndarray, "N V 3"]:
+    """Faces turned and moved onto their common mean, without scaling: size is part of who somebody is.
+
+    Each round solves the orthogonal Procrustes problem (Schönemann 1966) against the mean of the round before, made
+    mirror-symmetric; the first against `reference`. The centroid of all vertices becomes the origin.
+    """
+    X = X - X.mean(1, keepdims=True)
+    target = (reference - reference.mean(0)).astype(X.dtype)
+    for _ in range(rounds):
+        U, _, Vt = np.linalg.svd(np.einsum("nvi,vj->nij", X, target).astype(np.float64))
+        U[:, :, 2] *= np.sign(np.linalg.det(U @ Vt))[:, None]  # a rotation, not a reflection
+        X = X @ (U @ Vt).astype(X.dtype)
+        mean = X.mean(0)
+        target = (mean + mirrored(mean, mirror)) / 2
+    return X

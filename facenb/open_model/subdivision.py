@@ -62,6 +62,12 @@ def quad_edges(
     return edges, edge_of_side.reshape(-1, 4), count
 
 
+def quad_links(quads: Int[np.ndarray, "Q 4"], n_vertices: int) -> sp.csr_array:
+    """Symmetric 0/1 matrix (V, V): which vertices share an edge."""
+    a, b = quad_edges(quads)[0].T
+    return _incidence(np.r_[a, b], np.r_[b, a], (n_vertices, n_vertices))
+
+
 def quad_loops(quads: Int[np.ndarray, "Q 4"]) -> list[Int[np.ndarray, " L"]]:
     """Closed boundary curves, the surface on the left, most vertices first."""
     sides = np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2)
@@ -74,6 +80,12 @@ def quad_loops(quads: Int[np.ndarray, "Q 4"]) -> list[Int[np.ndarray, " L"]]:
             loop.append(b)
         loops.append(np.array(loop))
     return sorted(loops, key=lambda loop: (-len(loop), int(loop[0])))
+
+
+def shared_loop(quads: Int[np.ndarray, "Q 4"], others: Int[np.ndarray, "P 4"]) -> Int[np.ndarray, " L"]:
+    """The boundary loop of `quads` along which they meet `others`."""
+    (loop,) = (loop for loop in quad_loops(quads) if np.isin(loop, others).all())
+    return loop
 
 
 def _incidence(row: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:

@@ -4,7 +4,7 @@ Five steps, each symmetric about the plane x = 0, so that the finished mesh is t
 
 1. take the head with its pockets (mouth bag, eye sockets) and subdivide it once: X_fine = S X_base;
 2. drop the pockets, except one ring behind the lips so that they curl inwards, and cut the face out along a painted mask;
-3. smooth the cut, by averaging rows of S: the map from base to face stays linear;
+3. smooth the cut and the lips, by averaging rows of S: the map from base to face stays linear;
 4. split the quads along their shorter diagonal;
 5. close each eye with a patch of vertices that follow the lids and lie on the eyeball.
 
@@ -20,15 +20,16 @@ import scipy.sparse as sp
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
+from facenb.open_model.components import FLIP
 from facenb.open_model.eye_patch import EyePatch, eye_patch
+from facenb.open_model.lips import relax_lips, throat
 from facenb.open_model.makehuman import BaseMesh, painted_mask, texture_islands
-from facenb.open_model.subdivision import catmull_clark, quad_edges, quad_loops
+from facenb.open_model.subdivision import catmull_clark, quad_edges, quad_links, quad_loops, shared_loop
 
 MASK_LEVEL = (
     0.35  # the painted face mask fades out; at this level it ends on the crown, before the ears, under the chin
 )
 RIM_ROUNDS = 12  # of smoothing the cut
-FLIP = np.array([-1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,6 @@ class Topology:
 
     Attributes:
         rows: base vertices that matter: those of head and pockets, then left eyeball, then right eyeball.
-        rows_mirror: position within `rows` of each row's mirror image.
         S: surface vertices = S @ rows of head and pockets; the vertices of the eye patches come after them.
         patches: the (left, right) eye patch.
         inner_lips: vertices behind the contact loop, on the hidden side of the lips.
@@ -46,7 +46,6 @@ class Topology:
     """
 
     rows: Int[np.ndarray, " R"]
-    rows_mirror: Int[np.ndarray, " R"]
     S: sp.csr_array
     patches: tuple[EyePatch, EyePatch]
     inner_lips: Int[np.ndarray, " I"]
@@ -62,6 +61,21 @@ class Topology:
     @property
     def n_vertices(self) -> int:
         return len(self.mirror)
+
+    @property
+    def links(self) -> sp.csr_array:
+        """Symmetric 0/1 matrix (V, V): which vertices share an edge of a triangle."""
+        a, b = np.concatenate([self.triangles[:, [0, 1]], self.triangles[:, [1, 2]], self.triangles[:, [2, 0]]]).T
+        links = sp.csr_array((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), (self.n_vertices,) * 2)
+        links.data[:] = 1
+        return links
+
+    @property
+    def on_face(self) -> Bool[np.ndarray, " R"]:
+        """Which rows the face depends on."""
+        used = np.zeros(len(self.rows), bool)
+        used[: self.S.shape[1]] = abs(self.S).sum(0) > 0
+        return used
 
     def refine(self, base: Float[np.ndarray, "N R 3"]) -> Float[np.ndarray, "N V 3"]:
         """Face vertices (mm) of base vertices (mm), for N faces at once. Linear but for the eye patches."""
@@ -85,16 +99,15 @@ def build_topology(base: BaseMesh, template: Float[np.ndarray, "B 3"]) -> Topolo
     quads = place[base.quads[used]]
 
     # 1 and 2: subdivide; the head stays, and the ring of the bag next to the lips
-    lip_line = _shared_loop(quads[head[used]], quads[bag[used]])
+    lip_line = shared_loop(quads[head[used]], quads[bag[used]])
     stay = head[used] | (bag[used] & np.isin(quads, lip_line).any(1))
     S, fine = catmull_clark(quads, n_head)
     stay, is_head = np.repeat(stay, 4), np.repeat(head[used], 4)
     painted = {n: S @ painted_mask(base, n, head)[rows[:n_head]] for n in ("face", "lips", "eyelids")}
     near_pocket = (S @ np.isin(np.arange(n_head), quads[~head[used]])) > 0  # the mask knows only the outer skin
     in_face = (painted["face"] > MASK_LEVEL) | near_pocket
-    inner_quads = fine[stay & ~is_head]
-    contact = _shared_loop(fine[is_head], inner_quads)
-    inner_lips = np.setdiff1d(inner_quads, contact)
+    contact, outside = throat(fine[is_head], fine[~is_head & stay], S @ template[rows[:n_head]])
+    inner_lips = np.setdiff1d(fine[stay], outside)
     fine = _drop_pendants(fine[stay & in_face[fine].all(1)])
 
     kept = np.unique(fine)
@@ -103,6 +116,7 @@ def build_topology(base: BaseMesh, template: Float[np.ndarray, "B 3"]) -> Topolo
     fine, S, contact, inner_lips = new[fine], S[kept], new[contact], new[inner_lips]
     outer, mouth, *lids = quad_loops(fine)
     S = _smooth_rim(S, fine, outer)  # 3
+    S = relax_lips(S, fine, contact, inner_lips, S @ template[rows[:n_head]])
 
     X = S @ template[rows[:n_head]]
     mirror = _mirror_table(X)
@@ -115,7 +129,6 @@ def build_topology(base: BaseMesh, template: Float[np.ndarray, "B 3"]) -> Topolo
     sewn = [np.concatenate([p.loop, eye])[p.triangles] for p, eye in zip((left, right), eyes, strict=True)]
     return Topology(
         rows=rows,
-        rows_mirror=place[base.mirror[rows]],
         S=S,
         patches=(left, right),
         inner_lips=inner_lips,
@@ -148,12 +161,6 @@ def _head_and_pockets(base: BaseMesh) -> tuple[Bool[np.ndarray, " Q"], ...]:
     return head, bag, sockets
 
 
-def _shared_loop(quads: Int[np.ndarray, "Q 4"], others: Int[np.ndarray, "P 4"]) -> Int[np.ndarray, " L"]:
-    """The boundary loop of `quads` along which they meet `others`."""
-    (loop,) = (loop for loop in quad_loops(quads) if np.isin(loop, others).all())
-    return loop
-
-
 def _drop_pendants(quads: Int[np.ndarray, "Q 4"]) -> Int[np.ndarray, "P 4"]:
     """Without quads that hang on by a single edge: the cut along the mask leaves such teeth."""
     while True:
@@ -167,8 +174,7 @@ def _drop_pendants(quads: Int[np.ndarray, "Q 4"]) -> Int[np.ndarray, "P 4"]:
 def _smooth_rim(S: sp.csr_array, quads: Int[np.ndarray, "Q 4"], outer: Int[np.ndarray, " O"]) -> sp.csr_array:
     """S with the outer loop smoothed along itself, and two rings inside it after it."""
     n = S.shape[0]
-    a, b = quad_edges(quads)[0].T
-    links = sp.csr_array((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), (n, n))
+    links = quad_links(quads, n)
     rim = np.isin(np.arange(n), outer)
     near = (links @ (links @ rim) > 0) & ~rim
     average = sp.diags_array(near / links.sum(1)) @ links  # neighbours' mean, for the two rings
