@@ -32,7 +32,7 @@ Picture = tuple[Float[Tensor, "3 H W"], Float[Tensor, "H W"]]
 DARKEST_RECIPROCAL = 0.05
 
 # Clay in a studio; lamps in the viewer's coordinates (x right, y up, z towards the viewer), linear colours.
-_CLAY = (0.56, 0.40, 0.32)
+_CLAY = (0.66, 0.46, 0.36)
 _LAMPS = (  # direction, colour
     ((-0.65, 0.70, 0.70), (0.95, 0.90, 0.83)),  # key, warm, from the upper left
     ((0.90, 0.10, 0.55), (0.17, 0.19, 0.22)),  # fill, cool, from the right
@@ -135,19 +135,24 @@ def shaded_picture(
     background: Background = 1.0,
     antialias: int = 2,
 ) -> Picture:
-    """The bare geometry in clay, lit by a key, a fill and a rim lamp that stay with the camera.
+    """The bare geometry in clay, lit by studio lamps that stay with the camera."""
+    colours = clay_colours(vertices, triangles, camera)
+    return render_mesh(vertices, triangles, colours, camera, height, width, background=background, antialias=antialias)
+
+
+def clay_colours(vertices: Float[Tensor, "V 3"], triangles: Int[Tensor, "T 3"], camera: Camera) -> Float[Tensor, "V 3"]:
+    """Display colours of clay vertices under a key, a fill and a rim lamp, placed relative to the viewer.
 
     The lamps are true clamped cosines, sharper than any SH light: every dent shows.
     """
     viewer = camera.R.to(vertices) * vertices.new_tensor([[1.0], [-1.0], [-1.0]])  # model → right, up, to the viewer
     n = vertex_normals(vertices, triangles) @ viewer.T  # V 3
     up = (n[:, 1:2] + 1) / 2
-    s = up * n.new_tensor(_SKY) + (1 - up) * n.new_tensor(_GROUND)
+    s = up * n.new_tensor(_SKY) + (1 - up) * n.new_tensor(_GROUND)  # V 3
     for direction, colour in _LAMPS:
         cosine = n @ normalize(n.new_tensor(direction), dim=0)  # V
         s = s + cosine.clamp(min=0)[:, None] * n.new_tensor(colour)
-    colours = to_srgb(n.new_tensor(_CLAY) * s)  # V 3
-    return render_mesh(vertices, triangles, colours, camera, height, width, background=background, antialias=antialias)
+    return to_srgb(n.new_tensor(_CLAY) * s)
 
 
 def wireframe(

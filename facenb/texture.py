@@ -38,18 +38,22 @@ def textured_picture(
     height: int,
     width: int,
     *,
+    shading: Float[Tensor, "V 3"] | None = None,
     background: Background = 1.0,
     antialias: int = 1,
 ) -> Picture:
     """A mesh wearing a texture: a picture (3, h, w), or a function of uv (N, 2) that returns display colours (N, 3).
 
-    No light is added: what a photo's texture shows is lit already. With a `Flattening` f, draw the vertices
+    No light is added, for what a photo's texture shows is lit already. A pattern wants some: `shading` multiplies the
+    display colours, for instance `clay_colours(...)` divided by their maximum. With a `Flattening` f, draw the vertices
     `f.extend(X)` and the triangles `f.triangles[f.source >= 0]` with `f.uv`.
     """
     fragments = see(vertices, triangles, camera, height, width, antialias)
     mask = fragments.mask[0]
     uv = interpolate(fragments, triangles, uv.to(vertices))[0][mask]  # N 2
     colours = texture(uv) if callable(texture) else sample_texture(texture.to(vertices), uv)
+    if shading is not None:
+        colours = colours * interpolate(fragments, triangles, shading.to(vertices))[0][mask]
     picture = colours.new_zeros(*mask.shape, 3).index_put((mask,), colours)
     return resolve(picture, fragments, background, antialias)
 

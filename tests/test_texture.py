@@ -89,6 +89,16 @@ def test_a_texture_may_be_a_function_of_uv(tiny_model, flattening):
     assert (columns.diff() > 0).all() and (rows.diff() > 0).all()  # u to the right, v down
 
 
+def test_shading_multiplies_the_texture(tiny_model, flattening):
+    X, T = flattening.extend(tiny_model.shape_mean), flattening.triangles[flattening.source >= 0]
+    camera = portrait_camera(X, 32, 32)
+    board, half = checker(64), torch.full_like(X, 0.5)
+    plain, dim = (
+        textured_picture(X, T, flattening.uv, board, camera, 32, 32, shading=s, background=0.0)[0] for s in (None, half)
+    )
+    torch.testing.assert_close(dim, plain / 2)
+
+
 def test_the_checker_shows_where_one_is():
     board = checker(64, 8)
     assert board.shape == (3, 64, 64) and board.min() >= 0 and board.max() <= 1
