@@ -50,6 +50,7 @@ Write a face as a coloured mesh: one that `facenb fit` found, or one of a model.
 _EXPORT_EXAMPLES = """\
 examples:
   facenb export results/portrait.json --out face.obj
+  facenb export results/portrait.json --out portrait.glb --photo portrait.jpg
   facenb export results/portrait.json --out resting.glb --neutral
   facenb export open --out mean.ply
   facenb export open --out somebody.glb --seed 7 --neutral
@@ -88,6 +89,7 @@ class ExportConfig:
         Option('NAME.json of `facenb fit`; or a model, "open" or a path', "FIT|MODEL", positional=True),
     ]
     out: Annotated[Path, Option("file to write; its ending chooses the format: .glb, .obj or .ply", "FILE")]
+    photo: Annotated[Path | None, Option("wear this photo, the one that was fitted, as a texture", "PHOTO")] = None
     neutral: Annotated[bool, Option("leave the expression out")] = False
     model: Annotated[str | None, Option("use this model instead of the one that the fit names", "open|PATH")] = None
     seed: Annotated[
@@ -149,5 +151,5 @@ def _run_fit(config: FitConfig) -> None:
 def _run_export(config: ExportConfig) -> None:
     from facenb.export_command import export_face
 
-    export_face(config.source, config.out, config.model, config.neutral, config.seed, config.scale)
+    export_face(config.source, config.out, config.model, config.photo, config.neutral, config.seed, config.scale)
     print(config.out)

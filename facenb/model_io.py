@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from facenb.atomic import atomic_path
-from facenb.model_files import ModelFileError, checked, readable_file
+from facenb.model_files import ModelFileError, checked, landmarks_beside, readable_file
 from facenb.morphable_model import MorphableModel
 
 FORMAT = "facenb morphable model"
@@ -47,7 +47,7 @@ def save_model(model: MorphableModel, path: str | Path, dtype: torch.dtype = tor
 
 
 def load_saved(path: str | Path) -> MorphableModel:
-    """Read a model that `save_model` wrote; float32.
+    """Read a model that `save_model` wrote; float32. Landmarks that it lacks may lie beside it (`landmarks_beside`).
 
     Raises ModelFileError, naming the file and the remedy, for anything that is not such a file, whole and consistent.
     """
@@ -81,6 +81,8 @@ def load_saved(path: str | Path) -> MorphableModel:
         raise ModelFileError(
             f'{path}: colour space {colour_space!r}, expected "sRGB" or "linear"; save the model again'
         )
+    if not len(indices["landmarks68"]):
+        indices["landmarks68"] = landmarks_beside(path)
     return checked(MorphableModel(**floats, **indices, regions=regions, colour_space=colour_space, name=name), path)
 
 

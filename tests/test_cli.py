@@ -17,10 +17,12 @@ from PIL import ExifTags, Image
 from facenb.camera import project
 from facenb.cli import main
 from facenb.fit_result import PortraitFit, read_fit
+from facenb.flatten import flatten
 from facenb.model_io import save_model
 from facenb.model_source import load_model
 from facenb.photo import read_photo
 from facenb.pictures import portrait_camera
+from facenb.texture import sample_texture
 
 WIDTH, HEIGHT = 96, 120
 
@@ -148,6 +150,38 @@ def test_export_writes_the_fitted_face(model_path, photo, points, fits, tmp_path
     mesh = trimesh.load(path, force="mesh", process=False)
     expected = scale * model.vertices(fit.identity, None if neutral else fit.expression)
     np.testing.assert_allclose(mesh.vertices, expected, atol=2e-3 * scale)
+
+
+def test_export_wears_the_photo_that_was_fitted(model_path, photo, points, fits, tmp_path, tiny_model):
+    """A colour ramp as the photo: what a vertex wears must be what the photo shows where the vertex is seen."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    ramp = np.stack([x * 2, y * 2, np.full_like(x, 90)], -1).astype(np.uint8)
+    Image.fromarray(ramp).save(photo)
+    run("fit", photo, "--landmarks", points, "--out", tmp_path / "r", "--model", model_path)
+    assert run("export", tmp_path / "r" / "ada.json", "--out", tmp_path / "face.obj", "--photo", photo) == 0
+    texture = read_photo(tmp_path / "face.png")
+    fit, model = read_fit(tmp_path / "r" / "ada.json").fit, load_model(model_path)
+    flat = flatten(model)
+    X = flat.extend(model.vertices(fit.identity, fit.expression))
+    T = flat.triangles[flat.source >= 0]
+    a, b, c = X[T].unbind(1)
+    facing = torch.nn.functional.normalize((b - a).cross(c - a, dim=-1), dim=-1)[:, 2] > 0.75
+    where, _ = project(fit.camera, X[T[facing]].mean(1))
+    worn = sample_texture(texture, flat.uv[T[facing]].mean(1).float())
+    expected = torch.stack([where[:, 0] * 2, where[:, 1] * 2, torch.full_like(where[:, 0], 90)], -1) / 255
+    assert facing.sum() > 100
+    assert ((worn - expected).abs().amax(-1) < 0.02).float().mean() > 0.95
+
+
+def test_export_refuses_another_photo(model_path, photo, points, fits, tmp_path, capsys):
+    run("fit", photo, "--landmarks", points, "--out", tmp_path / "r", "--model", model_path)
+    Image.new("RGB", (10, 20)).save(tmp_path / "other.png")
+    for words, message in (
+        (("--out", tmp_path / "f.glb", "--photo", tmp_path / "other.png"), "10 × 20 pixels, but ada.png was fitted at"),
+        (("--out", tmp_path / "f.ply", "--photo", photo), "a .ply holds no texture"),
+    ):
+        assert run("export", tmp_path / "r" / "ada.json", *words) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_export_writes_the_mean_and_random_people_of_a_model(model_path, tmp_path):

@@ -47,6 +47,12 @@ def test_a_model_without_landmarks_regions_or_albedo_components_survives(tiny_mo
     assert_same(model.to(dtype=torch.float32), load_saved(tmp_path / "a.safetensors"))
 
 
+def test_landmarks_may_lie_beside_a_model_without_them(tiny_model, tmp_path):
+    save_model(replace(tiny_model, landmarks68=torch.zeros(0, dtype=torch.int64)), tmp_path / "a.safetensors")
+    (tmp_path / "a.landmarks68.json").write_text(json.dumps(tiny_model.landmarks68.tolist()))
+    assert torch.equal(load_saved(tmp_path / "a.safetensors").landmarks68, tiny_model.landmarks68)
+
+
 def test_the_same_model_makes_the_same_file(tiny_model, tmp_path):
     for name in "ab":
         save_model(tiny_model, tmp_path / name)
