@@ -75,7 +75,7 @@ def fit_landmarks(
             Default: 2 % of the points' spread, about two pixels for a face 250 px wide.
         confidence: in [0, 1]; 0 ignores a point (its coordinates must still be finite).
         contour: let jaw points slide to the visible outline of a turned head (`visible_landmarks`).
-        rounds: of outline, robust scale and Gauss–Newton; twelve are plenty.
+        rounds: of outline, robust scale and Gauss–Newton, at most; ends earlier when nothing moves.
 
     Raises ValueError: not 68 finite points, points on a line or all equal, mirrored points (left and right swapped,
     y up), a model without landmarks.
@@ -106,9 +106,12 @@ def fit_landmarks(
             X = _shape(model64, m)
             vertices68 = visible_landmarks(model64, X, camera, candidates)
         problem.look_at_vertices(vertices68, camera, m)
+        before, _ = problem.predict(camera, m)
         camera, m = problem.gauss_newton(camera, m, steps=5, with_shape=round_ > 0)
+        predicted, _ = problem.predict(camera, m)
+        if round_ > 0 and (predicted - before).abs().max() < 1e-3 * σ:
+            break
 
-    predicted, _ = problem.predict(camera, m)
     residual = torch.linalg.vector_norm(predicted - y, dim=-1)
     dtype, device = model.shape_mean.dtype, model.shape_mean.device
 
@@ -218,7 +221,8 @@ class _Problem:
 
     def look_at_vertices(self, vertices68: Tensor, camera: Camera, m: Tensor) -> None:
         """Take these vertices for the landmarks, and set the robust cutoff from how far off they are."""
-        self.a, self.B = self.model.shape_mean[vertices68], self.model.shape_basis[vertices68]  # 68 3, 68 3 Ns
+        bases = self.model.identity_basis, self.model.expression_basis
+        self.a, self.B = self.model.shape_mean[vertices68], torch.cat([b[vertices68] for b in bases], -1)  # 68 3 (Ns)
         residual = torch.linalg.vector_norm(self.predict(camera, m)[0] - self.y, dim=-1)
         level = residual[self.trust > 0].median() / RAYLEIGH_MEDIAN  # the noise that the middle point suggests
         self.cutoff = ROBUST_CUTOFF * level.clamp(min=self.σ)
@@ -266,9 +270,9 @@ class _Problem:
         df = (x - camera.K[:2, 2])[..., None] * (0.0 if self.fixed_focal else 1.0)  # log f scales about the middle
         J = torch.cat([dω, dx, df, dx @ (camera.R @ self.B)], dim=-1)  # 68 2 (7 + Ns)
         r = x - self.y
-        w = self.robust_weight(torch.linalg.vector_norm(r, dim=-1)) / self.σ**2
-        H = torch.einsum("nik,n,nil->kl", J, w, J)
-        g = torch.einsum("nik,n,ni->k", J, w, r)
+        root = (self.robust_weight(torch.linalg.vector_norm(r, dim=-1)).sqrt() / self.σ)[:, None]
+        J, r = (root[..., None] * J).flatten(0, 1), (root * r).flatten()  # 136 (7 + Ns), 136
+        H, g = J.T @ J, J.T @ r
         prior = torch.ones(len(H), dtype=x.dtype)
         prior[:6] = 0  # any pose is as likely as any other
         prior[6] = LENS_SPREAD**-2
