@@ -1,4 +1,4 @@
-"""Albedo of the open model: 1,500 painted faces and their principal components (book: *Morphable models*).
+"""Albedo of the open model: 1,200 painted faces and their principal components (book: *Morphable models*).
 
 No textures come with the mesh, so people are painted: pigments (`skin.py`) in amounts that vary smoothly, in blotches
 and in spots (`random_fields.py`), through maps of the face (`face_maps.py`). Skin tones are spread evenly from very
@@ -27,9 +27,9 @@ from facenb.open_model.random_fields import RandomFields
 from facenb.open_model.skin import DARKEST, hair_colour, iris_colour, melanin_of_green, skin_colour
 
 N_COMPONENTS = 199
-N_PEOPLE = 1500
+N_PEOPLE = 1200
 BATCH = 125
-GREEN_RANGE = (0.235, 0.735)  # display values of the darkest and lightest skin
+GREEN_RANGE = (0.25, 0.75)  # display values of the darkest and lightest skin
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,18 @@ class People:
 
 def random_people(n: int, rng: np.random.Generator) -> People:
     """Traits with the correlations that one expects: dark skin rarely comes with light eyes, grey hair with youth."""
-    lightness = rng.beta(1.6, 1.6, n)
+    lightness = rng.beta(1.5, 1.5, n)
     green = GREEN_RANGE[0] + (GREEN_RANGE[1] - GREEN_RANGE[0]) * lightness
     dark = 1 - lightness
     age = rng.beta(1.1, 1.6, n)
-    eumelanin = np.clip(4.8 + 5.0 * dark + (1.8 - 1.3 * dark) * rng.standard_normal(n), 2.2, 9.5)
+    eumelanin = np.clip(5.4 + 4.4 * dark + (1.7 - 1.2 * dark) * rng.standard_normal(n), 2.4, 9.8)
     grey = ramp(age - rng.normal(0.85, 0.1, n), 0.12)
     red = (rng.random(n) < 0.12 * lightness) * rng.uniform(0.6, 1.6, n)
     iris = np.clip(0.6 + 3.6 * dark + (0.9 - 0.5 * dark) * rng.standard_normal(n), 0, 3.6)
     return People(
         melanin=melanin_of_green(((green + 0.055) / 1.055) ** 2.4),
-        haemoglobin=np.clip(rng.normal(0.2, 0.06, n), 0.05, 0.4),
-        carotene=rng.uniform(0, 0.18, n),
+        haemoglobin=np.clip(rng.normal(0.2, 0.05, n), 0.05, 0.4),
+        carotene=rng.uniform(0, 0.12, n),
         darkness=dark,
         masculine=rng.beta(0.6, 0.6, n),
         age=age,
@@ -159,7 +159,7 @@ class Painter:
             return (np.reshape(mean, (-1, 1)) + sd * (0.94 * shared + 0.34 * own))[:, maps.side[v]]
 
         middle = both(0, 1.2) + both(0, 1.5) * (s - 0.5) + both(0, 2.0) * (0.25 - (s - 0.55) ** 2)
-        thickness = both(3.7 + 1.4 * people.masculine, 0.7).clip(2.2) * (1.05 - 0.5 * s.clip(0, 1) ** 1.5)
+        thickness = both(3.1 + 1.2 * people.masculine, 0.6).clip(2.0) * (1.05 - 0.5 * s.clip(0, 1) ** 1.5)
         start, end = both(0.0, 0.05), both(0.98, 0.06)
         along = ramp(s - start, 0.12) * ramp(end - s, 0.14)
         across = np.exp(-(np.abs((h - middle) / thickness) ** 2.5))
@@ -210,10 +210,15 @@ def blend(
     return colour + cover[..., None] * (over[:, None] - colour)
 
 
-def painted_faces(mesh: FaceMesh, n: int = N_PEOPLE, seed: int = 0, progress: bool = False) -> Float[ndarray, "n V 3"]:
-    """n random people in sRGB display values, float32: the samples behind `albedo_statistics`."""
+def painted_faces(
+    mesh: FaceMesh, n: int = N_PEOPLE, seed: int = 0, progress: bool = False, fields: RandomFields | None = None
+) -> Float[ndarray, "n V 3"]:
+    """n random people in sRGB display values, float32: the samples behind `albedo_statistics`.
+
+    `fields` saves some seconds if `RandomFields.on(mesh)` is at hand.
+    """
     rng = np.random.default_rng(seed)
-    painter = Painter(mesh, RandomFields.on(mesh), face_maps(mesh), rng)
+    painter = Painter(mesh, fields or RandomFields.on(mesh), face_maps(mesh), rng)
     out = np.empty((n, len(mesh.vertices), 3), np.float32)
     for i in tqdm(range(0, n, BATCH), desc="painting faces", disable=not progress):
         linear = painter.paint(min(BATCH, n - i), rng)
@@ -222,13 +227,16 @@ def painted_faces(mesh: FaceMesh, n: int = N_PEOPLE, seed: int = 0, progress: bo
 
 
 def albedo_statistics(
-    mesh: FaceMesh, progress: bool = True, n_people: int = N_PEOPLE, n_components: int = N_COMPONENTS
+    mesh: FaceMesh,
+    progress: bool = True,
+    n_people: int = N_PEOPLE,
+    n_components: int = N_COMPONENTS,
+    fields: RandomFields | None = None,
 ) -> tuple[Float[ndarray, "V 3"], Float[ndarray, "V 3 K"]]:
     """Mean and principal components (one standard deviation each) of the painted faces, sRGB display values.
 
-    For every painted face its mirror image counts too. The covariance then splits into two blocks, one of symmetric
-    and one of antisymmetric fields, so each component is exactly one or the other.
+    For every painted face its mirror image counts too, so each component is exactly symmetric or antisymmetric.
     """
-    faces = painted_faces(mesh, n_people, progress=progress)
+    faces = painted_faces(mesh, n_people, progress=progress, fields=fields)
     components = principal_components(faces, mesh.mirror, n_components, flip=np.ones(3))
     return components.mean, components.basis

@@ -82,9 +82,8 @@ def face_maps(mesh: FaceMesh) -> FaceMaps:
 
     # Lips: the region, split where they touch
     lips = mesh.regions["lips"]
-    contact = X[mesh.contact]
-    order = np.argsort(np.abs(contact[:, 0]))
-    middle = np.interp(x, np.abs(contact[order, 0]), _running_mean(contact[order, 1], 7))
+    near = np.exp(-(((x[:, None].clip(max=x[mesh.contact].max()) - x[mesh.contact]) / 1.5) ** 2))  # V C
+    middle = near @ y[mesh.contact] / near.sum(1)  # height of the line where the lips touch, smoothed along it
     upper = ramp(y - middle, 1.5)
 
     # Brows, in their own coordinates
@@ -197,8 +196,3 @@ def _fold(x: Float[ndarray, " V"], y: Float[ndarray, " V"], P: Float[ndarray, "6
     t = np.clip(((x - a[0]) * (b - a)[0] + (y - a[1]) * (b - a)[1]) / ((b - a) ** 2).sum(), 0, 1)
     d = np.hypot(x - a[0] - t * (b - a)[0], y - a[1] - t * (b - a)[1])
     return np.exp(-((d / 3.5) ** 2)) * (1 - 0.5 * t)
-
-
-def _running_mean(f: Float[ndarray, " n"], width: int) -> Float[ndarray, " n"]:
-    padded = np.pad(f, width // 2, mode="edge")
-    return np.convolve(padded, np.ones(width) / width, mode="valid")

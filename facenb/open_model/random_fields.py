@@ -1,7 +1,7 @@
 """Random patterns on the skin: smooth blotches, fine mottle, scattered spots (book: *Morphable models*).
 
 Blotches are Gaussian processes in the eigenfunctions of the Laplace–Beltrami operator, the sines and cosines of a
-curved surface: few waves come first. Two hundred of them reach down to a wavelength of 28 mm. What is finer than that
+curved surface: few waves come first. The first 150 reach down to a wavelength of about 33 mm. What is finer than that
 (mottle, freckles, hair strokes) would need thousands, so it comes from banks of a few dozen fixed patterns instead,
 which people share in different amounts: that is all that 199 principal components can hold anyway.
 
@@ -51,7 +51,7 @@ class RandomFields:
     mirror: Int[ndarray, " V"]
 
     @staticmethod
-    def on(mesh: FaceMesh, count: int = 200) -> RandomFields:
+    def on(mesh: FaceMesh, count: int = 150) -> RandomFields:
         """Find the `count` longest waves of the mesh (a few seconds); each has mean square 1 over the area."""
         L, area = laplace_beltrami(mesh.vertices, mesh.triangles)
         # ARPACK starts from a random vector unless given one: a fixed one keeps the model the same on every machine

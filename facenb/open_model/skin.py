@@ -22,7 +22,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 BASE = np.array([0.832, 0.742, 0.672])  # skin without blood and pigment
-SURFACE = np.array([0.004, 0.026, 0.024])  # scattered before it meets a pigment: why very dark skin is less saturated
+SURFACE = np.array([0.004, 0.028, 0.026])  # scattered before it meets a pigment: why very dark skin is less saturated
 MU_MELANIN = np.array([0.41, 0.717, 1.0])
 MU_HAEMOGLOBIN = np.array([0.12, 0.62, 0.50])  # green most of all: the bands at 542 and 577 nm
 MU_CAROTENE = np.array([0.0, 0.05, 0.5])
