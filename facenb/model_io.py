@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from facenb.atomic import atomic_path
 from facenb.model_files import ModelFileError, checked, landmarks_beside, readable_file
@@ -41,9 +41,10 @@ def save_model(model: MorphableModel, path: str | Path, dtype: torch.dtype = tor
             )
     header = {"format": FORMAT, "version": VERSION, "name": model.name, "colour_space": model.colour_space}
     metadata = {_HEADER: json.dumps(header)}  # one entry: safetensors writes several in random order
+    # clone, not only contiguous: safetensors refuses tensors that share memory
+    content = save({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, metadata)
     with atomic_path(path) as unfinished:
-        # clone, not only contiguous: safetensors refuses tensors that share memory
-        save_file({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, unfinished, metadata)
+        unfinished.write_bytes(content)
 
 
 def load_saved(path: str | Path) -> MorphableModel:
