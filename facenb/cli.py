@@ -39,7 +39,7 @@ examples:
   facenb fit portrait.jpg --landmarks portrait.points.json --out results
   facenb fit a.jpg b.jpg --landmarks points.json --out results
   facenb fit a.jpg --landmarks a.json --out results --model model2017-1_face12_nomouth.h5
-  facenb fit --config fit.toml          # photos = ["a.jpg"], landmarks = "a.json", …
+  facenb fit --config fit.toml          # photos = ["a.jpg"], landmarks = "a.json", ...
 """
 
 _EXPORT = """\

@@ -22,6 +22,8 @@ from facenb.morphable_model import MorphableModel
 from facenb.photo import photo_size, read_photo, write_photo
 from facenb.pictures import render_face
 
+ENDINGS = ("png", "glb", "json")  # in the order of writing
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -46,7 +48,7 @@ def fit_photos(
 
     Raises ValueError (of the module that noticed) naming the file and the remedy.
     """
-    jobs = _jobs(photos, landmarks)
+    jobs = _jobs(photos, landmarks, out)
     if max_side < 32:
         raise ConfigError(f"--max-side {max_side}: a face needs at least 32 pixels")
     face_model = load_model(model)
@@ -58,7 +60,7 @@ def fit_photos(
     return [_fit_one(job, face_model, source, out, max_side, say) for job in jobs]
 
 
-def _jobs(photos: tuple[Path, ...], landmarks: tuple[Path, ...]) -> list[_Job]:
+def _jobs(photos: tuple[Path, ...], landmarks: tuple[Path, ...], out: Path) -> list[_Job]:
     if len(landmarks) not in (1, len(photos)):
         raise ConfigError(
             f"{len(photos)} photos but {len(landmarks)} landmark files; give one for each, or one that names the photos"
@@ -69,6 +71,10 @@ def _jobs(photos: tuple[Path, ...], landmarks: tuple[Path, ...]) -> list[_Job]:
     for stem in stems:
         if stems.count(stem) > 1:
             raise ConfigError(f"two photos are called {stem}: their results would overwrite each other; rename one")
+    results = {(out / f"{stem}.{ending}").resolve() for stem in stems for ending in ENDINGS}
+    for path in (*photos, *landmarks):
+        if path.resolve() in results:
+            raise ConfigError(f"{path}: a result in {out} would replace it; choose another --out")
     jobs = []
     for photo, points in zip(photos, landmarks, strict=True):
         width, height = photo_size(photo)
@@ -101,7 +107,7 @@ def _fit_one(
     result = out / f"{name}.json"
     write_fit(FitFile(job.photo.name, job.width, job.height, source, in_full), result)
     residuals = ", ".join(f"{key} {value:.3g}" for key, value in fit.residuals.items())
-    say(f"{job.photo} → {result}, .glb, .png ({residuals})")
+    say(f"{job.photo} -> {result}, .glb, .png ({residuals})")
     return result
 
 

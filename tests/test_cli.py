@@ -220,6 +220,20 @@ def test_bad_input_ends_with_code_2_one_line_and_no_results(
     assert not (tmp_path / "r").exists()
 
 
+def test_results_never_replace_the_photo_or_its_points(model_path, photo, points, fits, tmp_path, capsys):
+    """ada.png beside its results would be replaced by the overlay, ada.json by the fit."""
+    before = photo.read_bytes()
+    own = tmp_path / "ada.json"
+    own.write_text(points.read_text())
+    elsewhere = tmp_path / "elsewhere" / "ada.png"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(before)
+    for picture, marks, endangered in ((photo, points, photo), (elsewhere, own, own)):
+        assert run("fit", picture, "--landmarks", marks, "--out", tmp_path, "--model", model_path) == 2
+        assert f"{endangered}: a result in {tmp_path} would replace it" in capsys.readouterr().err
+    assert (photo.read_bytes(), own.read_text()) == (before, points.read_text())
+
+
 def test_a_fit_that_fails_names_its_photo(model_path, photo, points, fits, tmp_path, capsys, monkeypatch):
     def fit_portrait(photo, landmarks, model):
         raise ValueError("the landmarks lie on a line")
@@ -300,7 +314,8 @@ def test_a_full_or_forbidden_folder_is_one_line(model_path, photo, points, fits,
 def test_help_loads_neither_torch_nor_numpy_and_is_quick(words, expected):
     code = "import sys, facenb.cli\ntry: facenb.cli.main()\nfinally: assert not {'torch', 'numpy'} & sys.modules.keys()"
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    plain = os.environ | {"PYTHONIOENCODING": "ascii"}  # the poorest terminal
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=plain, check=True)
     assert expected in done.stdout
     assert time.perf_counter() - started < 2
 
