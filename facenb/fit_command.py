@@ -65,20 +65,20 @@ def _jobs(photos: tuple[Path, ...], landmarks: tuple[Path, ...], out: Path) -> l
         raise ConfigError(
             f"{len(photos)} photos but {len(landmarks)} landmark files; give one for each, or one that names the photos"
         )
-    if len(landmarks) < len(photos):
-        landmarks = landmarks * len(photos)
+    shared = len(landmarks) < len(photos)
     stems = [photo.stem for photo in photos]
+    folded = [stem.casefold() for stem in stems]  # some file systems do not tell A from a
     for stem in stems:
-        if stems.count(stem) > 1:
+        if folded.count(stem.casefold()) > 1:
             raise ConfigError(f"two photos are called {stem}: their results would overwrite each other; rename one")
     results = {(out / f"{stem}.{ending}").resolve() for stem in stems for ending in ENDINGS}
     for path in (*photos, *landmarks):
         if path.resolve() in results:
             raise ConfigError(f"{path}: a result in {out} would replace it; choose another --out")
     jobs = []
-    for photo, points in zip(photos, landmarks, strict=True):
+    for photo, points in zip(photos, landmarks * len(photos) if shared else landmarks, strict=True):
         width, height = photo_size(photo)
-        jobs.append(_Job(photo, width, height, read_landmarks(points, photo.name, width, height)))
+        jobs.append(_Job(photo, width, height, read_landmarks(points, photo.name, width, height, by_name=shared)))
     return jobs
 
 
@@ -97,6 +97,8 @@ def _fit_one(
         raise ValueError(f"{job.photo}: {error}") from error
 
     name = job.photo.stem
+    result = out / f"{name}.json"
+    result.unlink(missing_ok=True)  # an older one must not stand beside a newer mesh if this is stopped halfway
     write_photo(side_by_side(photo, fit, model), out / f"{name}.png")
     write_mesh(out / f"{name}.glb", model, fit.identity, fit.expression, fit.albedo)
     in_full = replace(
@@ -104,7 +106,6 @@ def _fit_one(
         camera=resize(fit.camera, small, full),
         landmarks68=(fit.landmarks68 + 0.5) / scale.to(fit.landmarks68) - 0.5,
     )
-    result = out / f"{name}.json"
     write_fit(FitFile(job.photo.name, job.width, job.height, source, in_full), result)
     residuals = ", ".join(f"{key} {value:.3g}" for key, value in fit.residuals.items())
     say(f"{job.photo} -> {result}, .glb, .png ({residuals})")

@@ -19,11 +19,14 @@ class LandmarkFileError(ValueError):
     """A file of points that cannot be used; the message names it and says what to do."""
 
 
-def read_landmarks(path: str | Path, photo: str, width: int, height: int) -> Float[Tensor, "68 2"]:
+def read_landmarks(
+    path: str | Path, photo: str, width: int, height: int, by_name: bool = False
+) -> Float[Tensor, "68 2"]:
     """The points of the photo with file name `photo`, `width` × `height` px, float64.
 
     The JSON file holds a list of 68 [x, y], alone or under "landmarks68", or an object that gives either for each of
-    several photos by file name. A point may lie a little outside, where the picture cuts the face off.
+    several photos by file name; with `by_name` only the latter will do, so that no face gets another one's points. A
+    point may lie a little outside, where the picture cuts the face off.
 
     Raises LandmarkFileError if there are not 68 finite points for this photo, or if they cannot belong to it.
     """
@@ -31,6 +34,8 @@ def read_landmarks(path: str | Path, photo: str, width: int, height: int) -> Flo
     content = read_json(path, LandmarkFileError, _EXPECTED)
     if isinstance(content, dict) and photo in content:
         content = content[photo]
+    elif by_name:
+        raise LandmarkFileError(f"{path}: no points for {photo} inside; list each photo's points under its file name")
     if isinstance(content, dict):
         if "landmarks68" not in content:
             raise LandmarkFileError(f'{path}: neither "landmarks68" nor points for {photo} inside; give {_EXPECTED}')

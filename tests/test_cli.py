@@ -127,6 +127,7 @@ def test_several_photos_share_a_file_of_points_or_bring_their_own(model_path, ph
     assert run("fit", photo, second, "--landmarks", points, points, *common) == 0
     assert [float(landmarks[0, 0]) for _, landmarks in fits] == pytest.approx([20.0, values[-1][0], 20.0, 20.0])
     assert len(list((tmp_path / "r").iterdir())) == 6
+    assert run("fit", photo, second, "--landmarks", points, *common) == 2  # one face's points are not everybody's
 
 
 def test_options_come_from_a_file_and_unknown_keys_stop_it(model_path, photo, points, fits, tmp_path, capsys):
@@ -262,6 +263,7 @@ def test_a_model_without_landmarks_says_how_to_give_them(tiny_model, photo, poin
         (("fit", "a.png", "--landmarks", "p"), "--out is missing"),
         (("fit", "a.png", "--size", "3"), "--size"),
         (("fit", "x/a.png", "y/a.jpg", "--landmarks", "p", "--out", "o"), "two photos are called a"),
+        (("fit", "x/a.png", "y/A.png", "--landmarks", "p", "--out", "o"), "two photos are called a"),
         (("fit", "a", "b", "c", "--landmarks", "p", "q", "--out", "o"), "3 photos but 2 landmark files"),
         (("export",), "FIT|MODEL is missing"),
         (("export", "open"), "--out is missing"),

@@ -75,6 +75,14 @@ def test_bad_points_get_one_line_that_names_the_file(write, content, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_file_for_several_photos_must_name_them(write):
+    """Or every photo would be fitted to the points of one."""
+    assert read_landmarks(write({"a.jpg": POINTS}), "a.jpg", 640, 480, by_name=True).tolist() == POINTS
+    for content in (POINTS, {"landmarks68": POINTS}, {"b.jpg": POINTS}):
+        with pytest.raises(LandmarkFileError, match=r"no points for a\.jpg inside; list each photo's"):
+            read_landmarks(write(content), "a.jpg", 640, 480, by_name=True)
+
+
 def test_missing_files_and_folders_are_named(tmp_path):
     with pytest.raises(LandmarkFileError, match="no such file"):
         read_landmarks(tmp_path / "nowhere.json", "a.jpg", 640, 480)
