@@ -29,7 +29,7 @@ test: $(INSTALLED) browser
 
 lab: $(INSTALLED)
 	@$(BIN)/python -m facenb.open_model
-	@$(BIN)/jupyter lab book/index.md
+	@JUPYTER_CONFIG_PATH=book/_lab $(BIN)/jupyter lab book/index.md # chapters open as notebooks on a double click
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.run
@@ -56,5 +56,4 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@echo "Installing into $(VENV): about two minutes and 7 GB (PyTorch), once ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e . || { \
 	  echo "make: installing failed; is the network reachable and is there 7 GB of free disk? Type the same command to go on"; exit 1; }
-	@JUPYTER_CONFIG_DIR=$(VENV)/etc/jupyter $(BIN)/jupytext-config set-default-viewer markdown myst >/dev/null
 	@touch $@
