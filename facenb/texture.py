@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
+from torch.nn.functional import interpolate as resize_picture
 
 from facenb.camera import Camera, project
 from facenb.flatten import Flattening
@@ -79,8 +80,9 @@ def texture_from_photo(
     """The photo's colours on the flattened face, and how far to trust them.
 
     Each texel's surface point is projected into the photo and the colour there is picked. The weight is the cosine
-    between the surface normal and the line of sight, and 0 for points that turn away, lie outside the photo or hide
-    behind another part of the face; there the texture is black. Blend: weight · texture + (1 − weight) · another.
+    between the surface normal and the line of sight, and 0 for points that turn away, lie outside the photo, touch the
+    background or hide behind another part of the face; there the texture is black. Blend: weight · texture + (1 −
+    weight) · another.
 
     Args:
         vertices, triangles: the fitted face in model coordinates (mm), all that can hide or be seen.
@@ -96,14 +98,43 @@ def texture_from_photo(
     pixel, depth = project(camera, point)  # N 2, N
     towards = normalize(camera.centre - point, dim=-1)
     cosine = (normalize(normal, dim=-1) * towards).sum(-1).clamp(0, 1)  # N
-    seen = _visible(see(vertices, triangles, camera, *photo.shape[1:]), pixel, depth, cosine, camera)
-
-    W, H = photo.shape[2], photo.shape[1]
-    colours = sample_texture(photo.to(vertices), (pixel + 0.5) / pixel.new_tensor([W, H]))  # N 3
-    weight = cosine * seen  # N
+    H, W = photo.shape[1:]
+    fragments = see(vertices, triangles, camera, H, W)
+    uv_photo = (pixel + 0.5) / pixel.new_tensor([W, H])
+    inner = sample_texture(fragments.mask.to(vertices), uv_photo)[:, 0] > 0.999  # no background in the bilinear mix
+    weight = cosine * (inner & _visible(fragments, pixel, depth, cosine, camera))  # N
+    colours = sample_texture(photo.to(vertices), uv_photo)  # N 3
     texture = photo.new_zeros(resolution, resolution, 4).to(vertices)
     texture[texels.mask[0]] = torch.cat([colours * (weight > 0)[:, None], weight[:, None]], -1)
     return texture[..., :3].movedim(-1, 0), texture[..., 3]
+
+
+def fill_texture(
+    texture: Float[Tensor, "3 H W"], weight: Float[Tensor, "H W"], mirror: bool = True
+) -> Float[Tensor, "3 H W"]:
+    """The texture without gaps: what has no weight takes colour from the face's other half, then from around.
+
+    From around: pull-push. Weighted means are pulled up a pyramid of ever coarser pictures, until every pixel knows
+    some colour, and pushed down again wherever the finer picture knows nothing. `mirror` expects a flattening that is
+    symmetric about u = ½; the other half counts half as much, because its light is another's.
+    """
+    w = weight[None, None].clamp(0, 1)  # 1 1 H W
+    c = texture[None]
+    if mirror:
+        other = 0.5 * w.flip(-1) * (1 - w)
+        c, w = (w * c + other * c.flip(-1)) / (w + other).clamp(min=1e-6), w + other
+    return _pull_push(c, w)[0]
+
+
+def _pull_push(c: Float[Tensor, "1 3 H W"], w: Float[Tensor, "1 1 H W"]) -> Float[Tensor, "1 3 H W"]:
+    H, W = c.shape[-2:]
+    if max(H, W) == 1:
+        return c
+    half = (-(-H // 2), -(-W // 2))
+    coarse_w = resize_picture(w, half, mode="area")
+    coarse_c = resize_picture(w * c, half, mode="area") / coarse_w.clamp(min=1e-6)
+    around = _pull_push(coarse_c, (2 * coarse_w).clamp(max=1))  # a coarse pixel that is half known is known
+    return w * c + (1 - w) * resize_picture(around, (H, W), mode="bilinear")
 
 
 def checker(resolution: int = 1024, squares: int = 16) -> Float[Tensor, "3 R R"]:

@@ -6,7 +6,7 @@ from torch.autograd import gradcheck
 
 from facenb.flatten import flatten
 from facenb.pictures import portrait_camera, render_mesh
-from facenb.texture import checker, sample_texture, texture_from_photo, textured_picture
+from facenb.texture import checker, fill_texture, sample_texture, texture_from_photo, textured_picture
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,39 @@ def test_a_photo_goes_to_the_square_and_back(tiny_model, flattening):
     certain[1:-1, 1:-1] &= torch.nn.functional.avg_pool2d(mask[None], 3, 1)[0] == 1  # not at the silhouette
     assert certain.sum() > 800
     assert (again - photo).abs()[:, certain].max() < 0.02
+
+
+def test_filling_keeps_what_is_certain_and_invents_nothing_new():
+    """Certain texels stay; gaps get colours between the darkest and the lightest; an even picture stays even."""
+    texture = 0.2 + 0.6 * torch.rand(3, 33, 20, dtype=torch.float64)
+    weight = torch.zeros(33, 20, dtype=torch.float64)
+    weight[5:25, 2:9] = 1
+    for mirror in (False, True):
+        filled = fill_texture(texture * weight, weight, mirror)
+        torch.testing.assert_close(filled[:, 5:25, 2:9], texture[:, 5:25, 2:9])
+        assert filled.min() > 0.2 - 1e-9 and filled.max() < 0.8 + 1e-9
+        even = fill_texture(torch.full_like(texture, 0.3) * weight, weight, mirror)
+        torch.testing.assert_close(even, torch.full_like(texture, 0.3))
+
+
+def test_filling_takes_an_unseen_cheek_from_the_other_side():
+    texture, weight = torch.zeros(3, 16, 16), torch.zeros(16, 16)
+    texture[0, 4:8, 2:6], weight[:, :8] = 1.0, 1.0
+    mirrored, around = fill_texture(texture, weight), fill_texture(texture, weight, mirror=False)
+    spot = mirrored[0, 4:8, 10:14].mean()
+    assert spot > 0.4 and spot > 2 * around[0, 4:8, 10:14].mean()
+    nothing = fill_texture(torch.zeros(3, 7, 5), torch.zeros(7, 5))
+    assert (nothing == 0).all()
+
+
+def test_no_background_leaks_into_the_texture(tiny_model, flattening):
+    """A dark face before a white wall: whatever has weight is dark."""
+    camera = portrait_camera(tiny_model, 64, 64, yaw=0.4)
+    X, T = tiny_model.shape_mean, tiny_model.triangles
+    photo, _ = render_mesh(X, T, torch.full_like(X, 0.1), camera, 64, 64, background=1.0)
+    texture, weight = texture_from_photo(photo, camera, X, T, flattening, 128)
+    assert (weight > 0).double().mean() > 0.5
+    assert texture.max() < 0.1 + 1e-3
 
 
 def test_what_the_photo_does_not_show_has_no_weight(tiny_model, flattening):
