@@ -88,10 +88,14 @@ def bfm_landmarks(path: str | Path) -> dict[str, int]:
         points = _landmark_points(file, path)
         if not points:
             return {}
+        reference = _read(file, path, "shape/model/mean")  # 3V
         if "shape/representer/points" in file:
-            reference = _read(file, path, "shape/representer/points").reshape(3, -1).T  # V 3
-        else:
-            reference = _read(file, path, "shape/model/mean").reshape(-1, 3)
+            points_of_mesh = _read(file, path, "shape/representer/points")  # 3 V
+            if points_of_mesh.shape == (3, len(reference) // 3):
+                reference = points_of_mesh.T
+        reference = reference.reshape(-1, 3)  # V 3
+    if not np.isfinite(reference).all():
+        raise ModelFileError(f"{path}: the reference mesh holds NaN or infinite numbers; download the file again")
     _, nearest = cKDTree(reference).query(np.array(list(points.values())))
     return dict(zip(points, nearest.tolist(), strict=True))
 

@@ -83,6 +83,14 @@ def test_landmarks_refer_to_the_reference_mesh_or_else_to_the_mean(tiny_model, p
     assert bfm_landmarks(path).keys() == expected.keys()
 
 
+def test_a_broken_reference_mesh_is_reported(tiny_model, path):
+    write_basel(path, tiny_model)
+    with h5py.File(path, "r+") as file:
+        file["shape/representer/points"][0, 3] = np.nan
+    with pytest.raises(ModelFileError, match="reference mesh holds NaN"):
+        bfm_landmarks(path)
+
+
 @pytest.mark.parametrize("ending, wrap", [("json", None), ("json", "landmarks68"), ("txt", None)])
 def test_a_file_beside_the_model_brings_the_68_points(tiny_model, path, ending, wrap):
     write_basel(path, tiny_model)
