@@ -178,8 +178,7 @@ def rotate_light(
 
     To keep the lamps of the room where they are while a head turns by R, turn its light by Rᵀ: normals live in the
     head. The nine-by-nine matrix D_ij = ∫ Y_i(R n) Y_j(n) dn (Wigner's, in real form) is summed over the twelve corners
-    of an icosahedron. That is exact, not an approximation: they are a spherical 5-design, and the integrand has degree
-    4.
+    of an icosahedron. That is exact: they are a spherical 5-design, and the integrand has degree 4.
     """
     _check_nine(light)
     corners = _icosahedron().to(light)  # 12 3
