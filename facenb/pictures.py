@@ -20,6 +20,7 @@ from torch.nn.functional import normalize
 from facenb.camera import Camera, intrinsics, project, resize
 from facenb.colour import to_linear, to_srgb
 from facenb.lighting import shade
+from facenb.mesh_topology import boundary_loops, loop_length
 from facenb.morphable_model import ColourSpace, MorphableModel
 from facenb.normals import vertex_normals
 from facenb.rasterise import Fragments, interpolate, rasterise
@@ -30,6 +31,7 @@ Picture = tuple[Float[Tensor, "3 H W"], Float[Tensor, "H W"]]
 
 # An inverse light that (almost) vanishes would make the picture infinitely bright; 1/0.05 = 20 times is bright enough.
 DARKEST_RECIPROCAL = 0.05
+DARK_MOUTH = (0.22, 0.08, 0.07)  # display values
 
 # Clay in a studio; lamps in the viewer's coordinates (x right, y up, z towards the viewer), linear colours.
 _CLAY = (0.66, 0.46, 0.36)
@@ -52,18 +54,45 @@ def render_face(
     albedo: Float[Tensor, " Nal"] | None = None,
     light: Float[Tensor, "3 9"] | Float[Tensor, "1 3 9"] | None = None,
     inverse: bool = False,
+    mouth: Sequence[float] | None = None,
     background: Background = 1.0,
     antialias: int = 1,
 ) -> Picture:
     """A picture of the model's face with the given coefficients, and its coverage (1 inside, 0 outside).
 
-    `light` and `inverse` as in `lit_colours`; without a light the picture shows albedo. `antialias` = s takes s × s
-    samples a pixel.
+    `light` and `inverse` as in `lit_colours`; without a light the picture shows albedo. Through an open mouth one sees
+    the background, or, if `mouth` is a colour such as `DARK_MOUTH`, a cavity of that colour (see `close_holes`).
+    `antialias` = s takes s × s samples a pixel.
     """
-    X = model.vertices(identity, expression)  # V 3
-    N = vertex_normals(X, model.triangles)
-    colours = lit_colours(model.colours(albedo), N, light, inverse, model.colour_space)
-    return render_mesh(X, model.triangles, colours, camera, height, width, background=background, antialias=antialias)
+    X, T = model.vertices(identity, expression), model.triangles  # V 3
+    colours = lit_colours(model.colours(albedo), vertex_normals(X, T), light, inverse, model.colour_space)
+    if mouth is not None:
+        X, T, colours = close_holes(X, T, colours, mouth)
+    return render_mesh(X, T, colours, camera, height, width, background=background, antialias=antialias)
+
+
+def close_holes(
+    vertices: Float[Tensor, "V 3"],
+    triangles: Int[Tensor, "T 3"],
+    colours: Float[Tensor, "V 3"],
+    colour: Sequence[float],
+    depth: float = 12.0,
+) -> tuple[Float[Tensor, "W 3"], Int[Tensor, "U 3"], Float[Tensor, "W 3"]]:
+    """The mesh with a cavity of one colour behind every hole: a fan that meets `depth` mm behind the hole's middle.
+
+    For the eye only; the model knows nothing about the inside of a mouth. The longest boundary is the face's outer rim
+    and stays open.
+    """
+    rims = sorted(boundary_loops(triangles), key=lambda rim: float(loop_length(rim, vertices)))
+    for rim in rims[:-1]:
+        middle = vertices[rim].mean(0, keepdim=True) - vertices.new_tensor([[0.0, 0.0, depth]])
+        n, L = len(vertices), len(rim)
+        i = n + torch.arange(L, device=triangles.device)  # a copy of the rim, so that the lips keep their colour
+        fan = torch.stack([i.roll(-1), i, torch.full_like(i, n + L)], -1)  # the mesh lies on the left of its rim
+        vertices = torch.cat([vertices, vertices[rim], middle])
+        triangles = torch.cat([triangles, fan.to(triangles)])
+        colours = torch.cat([colours, colours.new_tensor(colour).expand(L + 1, 3)])
+    return vertices, triangles, colours
 
 
 def lit_colours(

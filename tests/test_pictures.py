@@ -9,8 +9,9 @@ from torch.autograd import gradcheck
 from facenb.camera import project
 from facenb.colour import to_linear, to_srgb
 from facenb.lighting import lamp, shade
-from facenb.normals import vertex_normals
+from facenb.normals import triangle_normals, vertex_normals
 from facenb.pictures import (
+    close_holes,
     lit_colours,
     normals_picture,
     overlay,
@@ -78,6 +79,24 @@ def test_all_coefficients_reach_the_picture(tiny_model, camera, generator):
     plain = render_face(tiny_model, camera, 48, 40)[0]
     for coefficients in ({"identity": identity}, {"expression": expression}, {"albedo": albedo}, {"light": SUN}):
         assert not torch.equal(render_face(tiny_model, camera, 48, 40, **coefficients)[0], plain)
+
+
+def test_an_open_mouth_shows_the_background_or_a_cavity(tiny_model, camera):
+    red = (0.9, 0.1, 0.1)
+    hole, hole_mask = render_face(tiny_model, camera, 48, 40, background=0.5)
+    closed, mask = render_face(tiny_model, camera, 48, 40, background=0.5, mouth=red)
+    filled = (mask == 1) & (hole_mask == 0)
+    assert filled[23:25, 19:21].all() and 10 < filled.sum() < 60  # the tiny model's mouth is in its middle
+    expected = torch.tensor(red).double()[:, None].expand(3, int(filled.sum()))
+    torch.testing.assert_close(closed[:, filled], expected, atol=1e-6, rtol=0)
+    assert torch.equal(closed[:, ~filled], hole[:, ~filled])
+
+
+def test_the_cavity_turns_its_front_to_the_viewer(tiny_model):
+    X, T, colours = close_holes(tiny_model.shape_mean, tiny_model.triangles, tiny_model.albedo_mean, (0, 0, 0))
+    fan = T[len(tiny_model.triangles) :]
+    assert len(X) == len(colours) == tiny_model.n_vertices + 25  # a copy of the rim and the middle
+    assert (triangle_normals(X, fan)[:, 2] > 0).all()
 
 
 def test_gradients_reach_albedo_light_and_at_fixed_visibility_shape(tiny_model):
