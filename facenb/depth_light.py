@@ -83,8 +83,9 @@ def depth_normals(depth: Float[Tensor, "B H W"], fov: float = FIELD_OF_VIEW) -> 
     """
     X = depth_to_points(depth, fov)  # B H W 3
     down, right = torch.gradient(X, dim=(1, 2))  # B H W 3 each
-    outwards = torch.linalg.cross(down, right)  # towards the camera; right × down would point away from it
-    return normalize(outwards, dim=-1) * X.new_tensor(FRONTAL)  # camera → model coordinates, the half turn about x
+    outwards = torch.linalg.cross(down, right)  # towards the camera; right × down points away
+    model_axes = X.new_tensor(FRONTAL)  # camera → model: half a turn about x
+    return normalize(outwards, dim=-1) * model_axes
 
 
 def lambertian(normals: Float[Tensor, "B H W 3"], light: DepthLight) -> Float[Tensor, "B H W"]:

@@ -41,20 +41,18 @@ def sh_basis(n: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
     """
     x, y, z = n.unbind(-1)  # *batch each
     c0, c1, c2, c20, c22 = SH_CONSTANTS
-    return torch.stack(
-        [
-            c0 * torch.ones_like(x),
-            c1 * y,
-            c1 * z,
-            c1 * x,
-            c2 * x * y,
-            c2 * y * z,
-            c20 * (3 * z * z - 1),
-            c2 * x * z,
-            c22 * (x * x - y * y),
-        ],
-        dim=-1,
-    )
+    Y = [
+        c0 * torch.ones_like(x),
+        c1 * y,
+        c1 * z,
+        c1 * x,
+        c2 * x * y,
+        c2 * y * z,
+        c20 * (3 * z * z - 1),
+        c2 * x * z,
+        c22 * (x * x - y * y),
+    ]
+    return torch.stack(Y, dim=-1)
 
 
 def irradiance(radiance: Float[Tensor, "*batch 9"]) -> Float[Tensor, "*batch 9"]:
@@ -87,7 +85,7 @@ def lamp(
         raise ValueError("a lamp needs a direction of non-zero length, such as (0, 0, 1) for light from the front")
     c = torch.as_tensor(colour, dtype=d.dtype, device=d.device).expand(*d.shape)  # *batch 3
     a = torch.as_tensor(ambient, dtype=d.dtype, device=d.device).expand(*d.shape)  # *batch 3
-    sun = irradiance(sh_basis(d / length))  # *batch 9, a unit beam: its irradiance is max(0, n·d)
+    sun = irradiance(sh_basis(d / length))  # *batch 9, a beam with E = max(0, n·d)
     sky = torch.zeros_like(sun)
     sky[..., 0] = 1 / SH_CONSTANTS[0]  # *batch 9, the constant 1
     return c[..., :, None] * sun[..., None, :] + a[..., :, None] * sky[..., None, :]
@@ -139,22 +137,19 @@ def fit_inverse(
             f"shading reaches {shading.min():.3g}: a light that goes dark has no reciprocal; add ambient light"
         )
     F = sh_basis(directions)  # S 9
-    match weight:
+    match weight:  # w² and w² / s
         case "plain":
-            w, wb = torch.ones_like(shading), 1 / shading  # squared weight, squared weight times right side
+            w2, w2_over_s = torch.ones_like(shading), 1 / shading
         case "shading":
-            w, wb = shading**2, shading
+            w2, w2_over_s = shading**2, shading
         case "intensity":
-            w, wb = shading**4, shading**3
+            w2, w2_over_s = shading**4, shading**3
         case _:
             raise ValueError(f'weight {weight!r}; choose "plain", "shading" or "intensity"')
-    products = (F[:, :, None] * F[:, None, :]).reshape(-1, 81)  # S 81
-    normal = (w @ products).unflatten(-1, (9, 9))  # B C 9 9
-    factor, failed = torch.linalg.cholesky_ex(normal)
-    pivots = factor.diagonal(dim1=-2, dim2=-1).detach()  # B C 9
-    if failed.any() or (pivots.amin(-1) < torch.finfo(F.dtype).eps ** 0.5 * pivots.amax(-1)).any():
-        raise ValueError(f"{len(F)} directions do not determine nine coefficients; spread them over the sphere")
-    return torch.cholesky_solve((wb @ F)[..., None], factor)[..., 0]
+    products = (F[:, :, None] * F[:, None, :]).flatten(1)  # S 81
+    normal = (w2 @ products).unflatten(-1, (9, 9))  # B C 9 9, F' W² F
+    right = w2_over_s @ F  # B C 9
+    return _solve_nine(normal, right)
 
 
 def inverse_light(
@@ -183,7 +178,8 @@ def rotate_light(
     _check_nine(light)
     corners = _icosahedron().to(light)  # 12 3
     turned = torch.einsum("...ij,qj->...qi", rotation, corners)  # *batch 12 3
-    D = 4 * pi / 12 * torch.einsum("...qi,qj->...ij", sh_basis(turned), sh_basis(corners))  # *batch 9 9
+    Y_turned, Y = sh_basis(turned), sh_basis(corners)  # *batch 12 9 and 12 9
+    D = 4 * pi / 12 * torch.einsum("...qi,qj->...ij", Y_turned, Y)  # *batch 9 9
     return torch.einsum("...ij,...cj->...ci", D, light)
 
 
@@ -209,6 +205,15 @@ def sphere_points(
         r = (1 - z * z).sqrt()
         points = torch.stack([r * torch.cos(angle), r * torch.sin(angle), z], -1)
     return points.to(device=device, dtype=dtype or torch.get_default_dtype())
+
+
+def _solve_nine(normal: Float[Tensor, "B C 9 9"], right: Float[Tensor, "B C 9"]) -> Float[Tensor, "B C 9"]:
+    factor, failed = torch.linalg.cholesky_ex(normal)
+    pivots = factor.diagonal(dim1=-2, dim2=-1).detach()  # B C 9
+    smallest = torch.finfo(normal.dtype).eps ** 0.5 * pivots.amax(-1)
+    if failed.any() or (pivots.amin(-1) < smallest).any():
+        raise ValueError("these directions do not determine nine coefficients; spread more of them over the sphere")
+    return torch.cholesky_solve(right[..., None], factor)[..., 0]
 
 
 def _icosahedron() -> Float[Tensor, "12 3"]:
