@@ -54,7 +54,7 @@ def project(
     A point behind the camera has depth < 0 and still gets the pixel of its line of sight: look at the depth. Batch
     dimensions broadcast, so one face can be seen by many cameras.
     """
-    camera_X = X @ camera.R.mT + camera.t[..., None, :]  # … N 3, X_cam = R X + t
+    camera_X = X @ camera.R.mT + camera.t[..., None, :]  # … N 3, R X + t
     x = camera_X @ camera.K.mT  # … N 3, homogeneous
     depth = x[..., 2]  # K's last row is (0, 0, 1)
     return x[..., :2] / depth[..., None], depth
@@ -75,8 +75,9 @@ def homogeneous(pixels: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3"]:
 
 def inverse_camera(camera: Camera) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
     """P and q such that X = P (d x) + q, with d the depth in mm (γ = 1 in equation 19): P = Rᵀ K⁻¹, q = −Rᵀ t."""
-    # P K = Rᵀ, solved from the right: K is triangular, so back-substitution does it
-    P = torch.linalg.solve_triangular(camera.K, camera.R.mT, upper=True, left=False)  # … 3 3
+    # P K = Rᵀ, and K is triangular: back-substitution, from the right
+    K, R = camera.K, camera.R
+    P = torch.linalg.solve_triangular(K, R.mT, upper=True, left=False)  # … 3 3
     return P, camera.centre
 
 
@@ -115,22 +116,24 @@ def decompose(P: Float[Tensor, "*batch 3 3"], q: Float[Tensor, "*batch 3"], stri
     # invert something harmless in place of a singular P, so that neither values nor gradients of the others suffer
     P = torch.where(regular[..., None, None], P, torch.eye(3, dtype=P.dtype, device=P.device))
 
-    P_inv = torch.linalg.inv(P)  # = γ K R                                                     (19)
-    γ = depth_scale(P)  # = ± ‖p3‖, the sign makes det R = +1                                  (21)
-    p1, p2, p3 = (P_inv / γ[..., None, None]).unbind(-2)  # rows of K R
-    r3 = p3  # K's last row is (0, 0, 1)                                                       (22)
-    k5 = _dot(p2, r3)  #                                                                       (23)
-    k4 = torch.linalg.vector_norm(p2 - k5[..., None] * r3, dim=-1)  #                          (24)
-    r2 = (p2 - k5[..., None] * r3) / k4[..., None]  #                                          (25)
-    k3 = _dot(p1, r3)  #                                                                       (26)
-    k2 = _dot(p1, r2)  #                                                                       (27)
+    P_inv = torch.linalg.inv(P)  # (19): γ K R
+    γ = depth_scale(P)  # (21): ± ‖p3‖, the sign makes det R = +1
+    p1, p2, p3 = (P_inv / γ[..., None, None]).unbind(-2)  # the rows of K R
+    r3 = p3  # (22), because K's last row is (0, 0, 1)
+    k5 = _dot(p2, r3)  # (23)
+    rest = p2 - k5[..., None] * r3
+    k4 = torch.linalg.vector_norm(rest, dim=-1)  # (24)
+    r2 = rest / k4[..., None]  # (25)
+    k3 = _dot(p1, r3)  # (26)
+    k2 = _dot(p1, r2)  # (27)
     rest = p1 - k2[..., None] * r2 - k3[..., None] * r3
-    k1 = torch.linalg.vector_norm(rest, dim=-1)  #                                             (28)
-    r1 = rest / k1[..., None]  #                                                               (29)
+    k1 = torch.linalg.vector_norm(rest, dim=-1)  # (28)
+    r1 = rest / k1[..., None]  # (29)
     o, one = torch.zeros_like(k1), torch.ones_like(k1)
-    K = torch.stack([k1, k2, k3, o, k4, k5, o, o, one], dim=-1).unflatten(-1, (3, 3))  #       (30)
-    R = torch.stack([r1, r2, r3], dim=-2)  #                                                   (31)
-    t = -_apply(R, q)  # −P⁻¹ q = γ K t (20) with P⁻¹ = γ K R                                  (32)
+    entries = torch.stack([k1, k2, k3, o, k4, k5, o, o, one], dim=-1)
+    K = entries.unflatten(-1, (3, 3))  # (30)
+    R = torch.stack([r1, r2, r3], dim=-2)  # (31)
+    t = -_apply(R, q)  # (32): −P⁻¹ q = γ K t (20), with P⁻¹ = γ K R
     nan = torch.where(regular, 0.0, torch.nan).to(K.dtype)
     return Camera(K + nan[..., None, None], R + nan[..., None, None], t + nan[..., None])
 
