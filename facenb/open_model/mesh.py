@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
+
+from facenb.normals import vertex_normals
 
 
 @dataclass(frozen=True)
@@ -39,3 +42,8 @@ class FaceMesh:
     eyes: tuple[Int[np.ndarray, " E"], Int[np.ndarray, " E"]]
     landmarks68: Int[np.ndarray, "68"] | None = None
     regions: dict[str, Float[np.ndarray, " V"]] = field(default_factory=dict)
+
+    @property
+    def normals(self) -> Float[np.ndarray, "V 3"]:
+        """Unit normals of the mean."""
+        return vertex_normals(torch.from_numpy(self.vertices), torch.from_numpy(self.triangles)).numpy()
