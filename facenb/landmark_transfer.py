@@ -40,7 +40,7 @@ BASEL_TO_MULTI_PIE = {
     "center.lips.lower.inner": 66,
 }
 FEWEST = 8  # shared points; and they must not lie on a line
-_REACH = 40.0  # mm over which the bending fades
+_REACH = 25.0  # mm over which the bending fades: about the size of an eye or half a mouth
 _BEND, _NOISE = 5.0, 1.0  # mm: how far mean faces differ, and how well two hands agree on one point
 
 
