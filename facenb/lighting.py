@@ -92,18 +92,18 @@ def lamp(
 
 
 def shade(
-    light: Float[Tensor, "B C 9"], directions: Float[Tensor, "S 3"] | Float[Tensor, "B S 3"]
-) -> Float[Tensor, "B C S"]:
+    light: Float[Tensor, "*batch C 9"], directions: Float[Tensor, "S 3"] | Float[Tensor, "*batch S 3"]
+) -> Float[Tensor, "*batch C S"]:
     """Shading s = F l of each light at unit normals; image = albedo ⊙ s. May be negative where the light is extreme."""
     _check_nine(light)
     return torch.einsum("...ck,...sk->...cs", light, sh_basis(directions))
 
 
 def shade_inverse(
-    inverse: Float[Tensor, "B C 9"],
-    directions: Float[Tensor, "S 3"] | Float[Tensor, "B S 3"],
+    inverse: Float[Tensor, "*batch C 9"],
+    directions: Float[Tensor, "S 3"] | Float[Tensor, "*batch S 3"],
     floor: float | None = None,
-) -> Float[Tensor, "B C S"]:
+) -> Float[Tensor, "*batch C S"]:
     """Shading s = 1 / (F g) of inverse lights, so that image = albedo ⊙ s, as for `shade`.
 
     An inverse light fitted to the visible half of a face may reach zero on the other half, where shading then is
@@ -111,17 +111,17 @@ def shade_inverse(
 
     Raises ValueError where F g ≤ 0 and no floor is given.
     """
-    s = shade(inverse, directions)  # B C S
+    s = shade(inverse, directions)  # *batch C S
     if floor is not None:
         s = s.clamp(min=floor)
-    elif (s <= 0).any():
+    elif not (s > 0).all():
         raise ValueError(f"the inverse light reaches {s.min():.3g}, so shading is not finite there; give a floor")
     return 1 / s
 
 
 def fit_inverse(
-    shading: Float[Tensor, "B C S"], directions: Float[Tensor, "S 3"], weight: Weight = "shading"
-) -> Float[Tensor, "B C 9"]:
+    shading: Float[Tensor, "*batch C S"], directions: Float[Tensor, "S 3"], weight: Weight = "shading"
+) -> Float[Tensor, "*batch C 9"]:
     """Inverse light g whose F g is the best reciprocal of the given positive shading s at S unit normals.
 
     With weight w minimises ‖w (F g - 1/s)‖²:
@@ -132,7 +132,7 @@ def fit_inverse(
     Solved by normal equations, nine by nine: orthonormal columns make them as well conditioned as the light is even.
     Raises ValueError where s ≤ 0 (no reciprocal) or if the directions do not determine nine coefficients.
     """
-    if (shading <= 0).any():
+    if not (shading > 0).all():  # catches NaN, too
         raise ValueError(
             f"shading reaches {shading.min():.3g}: a light that goes dark has no reciprocal; add ambient light"
         )
@@ -147,14 +147,14 @@ def fit_inverse(
         case _:
             raise ValueError(f'weight {weight!r}; choose "plain", "shading" or "intensity"')
     products = (F[:, :, None] * F[:, None, :]).flatten(1)  # S 81
-    normal = (w2 @ products).unflatten(-1, (9, 9))  # B C 9 9, F' W² F
-    right = w2_over_s @ F  # B C 9
+    normal = (w2 @ products).unflatten(-1, (9, 9))  # *batch C 9 9, F' W² F
+    right = w2_over_s @ F  # *batch C 9
     return _solve_nine(normal, right)
 
 
 def inverse_light(
-    light: Float[Tensor, "B C 9"], directions: Float[Tensor, "S 3"], weight: Weight = "shading"
-) -> Float[Tensor, "B C 9"]:
+    light: Float[Tensor, "*batch C 9"], directions: Float[Tensor, "S 3"], weight: Weight = "shading"
+) -> Float[Tensor, "*batch C 9"]:
     """Coefficients g of the *reciprocal* of the shading s = F·light, so that image ⊙ (F·g) ≈ albedo.
 
     `directions` are the unit normals at which the reciprocal is to be good: `sphere_points(n)`, or the normals of the
@@ -207,9 +207,11 @@ def sphere_points(
     return points.to(device=device, dtype=dtype or torch.get_default_dtype())
 
 
-def _solve_nine(normal: Float[Tensor, "B C 9 9"], right: Float[Tensor, "B C 9"]) -> Float[Tensor, "B C 9"]:
+def _solve_nine(
+    normal: Float[Tensor, "*batch C 9 9"], right: Float[Tensor, "*batch C 9"]
+) -> Float[Tensor, "*batch C 9"]:
     factor, failed = torch.linalg.cholesky_ex(normal)
-    pivots = factor.diagonal(dim1=-2, dim2=-1).detach()  # B C 9
+    pivots = factor.diagonal(dim1=-2, dim2=-1).detach()  # *batch C 9
     smallest = torch.finfo(normal.dtype).eps ** 0.5 * pivots.amax(-1)
     if failed.any() or (pivots.amin(-1) < smallest).any():
         raise ValueError("these directions do not determine nine coefficients; spread more of them over the sphere")

@@ -377,6 +377,8 @@ def test_bad_input_is_refused_with_a_remedy():
     n, dark = sphere_points(100), lamp((0, 0, 1))[None]
     with pytest.raises(ValueError, match="add ambient light"):
         inverse_light(dark, n)
+    with pytest.raises(ValueError, match="shading reaches nan"):
+        inverse_light(torch.full((1, 3, 9), float("nan")), n)
     with pytest.raises(ValueError, match="give a floor"):
         shade_inverse(dark, n)
     with pytest.raises(ValueError, match="nine coefficients in its last dimension"):
