@@ -62,7 +62,7 @@ def checked(model: MorphableModel, path: str | Path) -> MorphableModel:
         raise ModelFileError(f"{path}: {tuple(model.landmarks68.shape)} landmarks; expected 68 vertex indices or none")
     for name in (f.name for f in fields(model)):
         value = getattr(model, name)
-        if isinstance(value, Tensor) and value.is_floating_point() and not torch.isfinite(value).all():
+        if isinstance(value, Tensor) and value.is_floating_point() and not all_finite(value):
             raise ModelFileError(
                 f"{path}: {name} holds NaN or infinite numbers; the file is damaged, download it again"
             )
@@ -75,6 +75,11 @@ def checked(model: MorphableModel, path: str | Path) -> MorphableModel:
     if not len(model.triangles):
         raise ModelFileError(f"{path}: no triangles; the file is not a mesh model or is damaged, download it again")
     return model
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether no number is NaN or infinite; by their sum, which either would spoil, in one pass without a copy."""
+    return bool(x.sum(dtype=torch.float64).isfinite())
 
 
 def facing_outwards(model: MorphableModel) -> MorphableModel:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from facenb.atomic import atomic_path
-from facenb.model_files import ModelFileError, checked, landmarks_beside, readable_file
+from facenb.model_files import ModelFileError, all_finite, checked, landmarks_beside, readable_file
 from facenb.morphable_model import MorphableModel
 
 FORMAT = "facenb morphable model"
@@ -35,7 +35,7 @@ def save_model(model: MorphableModel, path: str | Path, dtype: torch.dtype = tor
     tensors |= {name: getattr(model, name).to(torch.int32) for name in _INDICES}
     tensors |= {_REGION + name: weight.to(dtype) for name, weight in model.regions.items()}
     for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
+        if not all_finite(tensor):
             raise ModelFileError(
                 f"{path}: {name} has values that {tensor.dtype} cannot hold; save with dtype=torch.float32"
             )
