@@ -118,7 +118,7 @@ class Painter:
         blood += amount(0, 0.28) * maps.cheeks + amount(0, 0.32) * maps.nose + amount(0, 0.14) * maps.chin
         blood += amount(0, 0.15) * maps.under_eyes + amount(0.0, 0.2) * maps.eyelids + amount(0, 0.12) * maps.folds
         lips = maps.upper_lip + maps.lower_lip
-        blood += amount(0.25, 1.0) * lips * (1 + 0.25 * rng.standard_normal((n, 16)) @ self.strokes / 4)
+        blood += amount(0.35, 1.1) * lips * (1 + 0.25 * rng.standard_normal((n, 16)) @ self.strokes / 4)
         yellow = col(people.carotene) * (1 + 0.3 * fields.blotches(n, 60, rng))
         return skin_colour(melanin.clip(0.05), blood.clip(0), yellow.clip(0))
 
