@@ -161,12 +161,15 @@ def shaded_picture(
     height: int,
     width: int,
     *,
+    mouth: Sequence[float] | None = None,
     background: Background = 1.0,
     antialias: int = 2,
 ) -> Picture:
-    """The bare geometry in clay, lit by studio lamps that stay with the camera."""
-    colours = clay_colours(vertices, triangles, camera)
-    return render_mesh(vertices, triangles, colours, camera, height, width, background=background, antialias=antialias)
+    """The bare geometry in clay, lit by studio lamps that stay with the camera; `mouth` as in `render_face`."""
+    X, T, colours = vertices, triangles, clay_colours(vertices, triangles, camera)
+    if mouth is not None:
+        X, T, colours = close_holes(X, T, colours, mouth)
+    return render_mesh(X, T, colours, camera, height, width, background=background, antialias=antialias)
 
 
 def clay_colours(vertices: Float[Tensor, "V 3"], triangles: Int[Tensor, "T 3"], camera: Camera) -> Float[Tensor, "V 3"]:

@@ -90,6 +90,8 @@ def test_an_open_mouth_shows_the_background_or_a_cavity(tiny_model, camera):
     expected = torch.tensor(red).double()[:, None].expand(3, int(filled.sum()))
     torch.testing.assert_close(closed[:, filled], expected, atol=1e-6, rtol=0)
     assert torch.equal(closed[:, ~filled], hole[:, ~filled])
+    clay = shaded_picture(tiny_model.shape_mean, tiny_model.triangles, camera, 48, 40, mouth=red, antialias=1)[0]
+    torch.testing.assert_close(clay[:, filled], expected, atol=1e-6, rtol=0)
 
 
 def test_the_cavity_turns_its_front_to_the_viewer(tiny_model):
