@@ -1,13 +1,17 @@
 """Camera and face from 68 points: recovery under noise and outliers, the sliding jaw, and clear refusals."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+import facenb
 from facenb.camera import Camera, intrinsics, project
 from facenb.landmark_fit import JAW, _Problem, contour_candidates, fit_landmarks, visible_landmarks
-from facenb.rotation import exponential, rotation_distance, rotation_from_angles
+from facenb.open_model import open_model
+from facenb.rotation import angles_from_rotation, exponential, rotation_distance, rotation_from_angles
 
 F64 = torch.float64
 WIDTH, HEIGHT = 640, 480
@@ -154,3 +158,36 @@ def test_faces_that_cannot_be_are_refused_in_a_line(jawed_model, generator):
     refuses(y, "noise must be positive", noise=0.0)
     refuses(y, "at least eight", confidence=torch.zeros(68))
     refuses(y, "no 68 landmark vertices", model=replace(jawed_model, landmarks68=torch.zeros(0, dtype=torch.int64)))
+
+
+# --- on the open model
+
+
+@pytest.fixture(scope="module")
+def face_model():
+    return open_model(progress=False)
+
+
+@pytest.mark.parametrize("yaw", [0.7, -0.7])
+def test_a_turned_face_with_six_outliers_is_found_on_the_open_model(face_model, generator, yaw):
+    """1 px of noise on a face 160 px wide; the jaw of a head turned by 40° is its outline, and sliding helps."""
+    model = face_model.to(dtype=F64)
+    camera, _, clean, marked, bad = photographed(model, generator, yaw, 1.0, 6)
+    fit = fit_landmarks(model, marked, WIDTH, HEIGHT, noise=1.0)
+    stiff = fit_landmarks(model, marked, WIDTH, HEIGHT, noise=1.0, contour=False)
+    error, stiff_error = (torch.linalg.vector_norm(f.predicted - clean, dim=-1).median() for f in (fit, stiff))
+    assert error < 0.9 and error < stiff_error  # px
+    assert rotation_distance(fit.camera.R, camera.R) < 0.06  # rad
+    assert (fit.weight[bad] < 0.05).all()
+
+
+def test_a_real_portrait_is_explained_to_three_percent_of_the_distance_of_the_eyes(face_model):
+    """NASA's portrait of Eileen Collins, who looks nearly straight into the lens; hand-placed points."""
+    path = Path(facenb.__file__).parent / "data" / "astronaut_landmarks68.json"
+    y = torch.tensor(json.loads(path.read_text())["landmarks68"])
+    fit = fit_landmarks(face_model, y, 512, 512)
+    between_eyes = torch.linalg.vector_norm(y[36:42].mean(0) - y[42:48].mean(0))
+    assert fit.residual.median() < 0.03 * between_eyes
+    assert all(abs(angle) < 0.15 for angle in angles_from_rotation(fit.camera.R))
+    assert torch.cat([fit.identity, fit.expression]).square().mean().sqrt() < 1  # no caricature
+    assert 500 < torch.linalg.vector_norm(fit.camera.centre) < 3000  # mm
