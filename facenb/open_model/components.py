@@ -1,13 +1,13 @@
 """Principal components that know left from right (book: *Morphable models*).
 
-Faces come in mirror pairs: if X is a face, so is its reflection M X. Counting both, the mean is exactly symmetric and the
-covariance commutes with M, so each component is either symmetric (a wider nose) or antisymmetric (a nose to the left). That
-allows to treat the two families apart, each on one half of the face:
+Faces come in mirror pairs: if X is a face, so is its reflection M X. Counting both, the mean is exactly symmetric and
+the covariance commutes with M, so each component is either symmetric (a wider nose) or antisymmetric (a nose to the
+left). That allows to treat the two families apart, each on one half of the face:
 
     s = (X + M X) / 2,   a = (X − M X) / 2,   covariance of all 2N faces = (Σ s sᵀ + Σ a aᵀ) / N.
 
-With fewer samples than coordinates the eigenvectors of the small matrix of inner products (N × N) give those of the large
-one. Units mm, x to the subject's left.
+With fewer samples than coordinates the eigenvectors of the small matrix of inner products (N × N) give those of the
+large one. Units mm, x to the subject's left.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Components:
 
     Attributes:
         is_symmetric: which components are symmetric; the others are antisymmetric.
-        coefficients: of the N samples; their mirror images have the antisymmetric ones negated. Over all 2N faces the second
-            moment of the coefficients is the identity matrix.
+        coefficients: of the N samples; their mirror images have the antisymmetric ones negated. Over all 2N faces the
+            second moment of the coefficients is the identity matrix.
         explained: share of the variance in the components.
     """
 
@@ -52,8 +52,8 @@ def principal_components(
 ) -> Components:
     """The n strongest components of the faces X (mm) and their mirror images.
 
-    With `centred=False` the mean is zero and the components describe the second moment about zero: for displacements, where
-    zero must stay zero. `flip` are the signs that reflection gives the three channels: ones for colours.
+    With `centred=False` the mean is zero and the components describe the second moment about zero: for displacements,
+    where zero must stay zero. `flip` are the signs that reflection gives the three channels: ones for colours.
     """
     N, V, _ = X.shape
     half = np.flatnonzero(mirror >= np.arange(V))  # one of each pair, and the midline

@@ -1,7 +1,9 @@
 """Expressions: random combinations of facial actions, and their statistics (book: *Morphable models*).
 
-Two CC0 libraries give the actions: 51 that carry the names of ARKit's blend shapes (a smile's left half, a blink, the jaw)
-and 34 units of MakeHuman. An expression combines a few. The actions alone span few directions, so each one also varies from place to place: its strength is multiplied by an independent random gain in each of six soft regions of the face.
+Two CC0 libraries give the actions: 51 that carry the names of ARKit's blend shapes (a smile's left half, a blink, the
+jaw) and 34 units of MakeHuman. An expression combines a few. The actions alone span few directions, so each one also
+varies from place to place: its strength is multiplied by an independent random gain in each of six soft regions of
+the face.
 
 Statistics are taken about zero, not about the mean: zero coefficients must be the neutral face.
 
@@ -24,7 +26,7 @@ UNUSED = ("tongueOut",)  # the model has no tongue
 
 # Strongest use of an action, where 1 is the artist's extreme. Full smiles and sideways mouths fold the cheeks.
 CAPS = {"mouthSmile": 0.7, "mouthLeft": 0.6, "mouthRight": 0.6}
-MOST_ACTIONS, MOST_UNITS = 6, 3
+MOST_ACTIONS, MOST_UNITS = 5, 3
 CHANCE_OF_UNITS = 0.5
 CHANCE_OF_BOTH_SIDES = 0.85
 GAIN_SD = 0.5  # of an action's strength from region to region
@@ -64,7 +66,7 @@ def read_actions(rows: Int[np.ndarray, " R"]) -> Actions:
 def sample_expressions(
     actions: Actions, base: Float[np.ndarray, "R 3"], eye_y: float, mouth_y: float, n: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "n R 3"]:
-    """n random expressions as displacements (mm) of the neutral base rows `base`; eyes and mouth at the given heights."""
+    """n random expressions, as displacements (mm) of the neutral base rows `base`; heights of eyes and mouth in mm."""
     strength = _random_strengths(actions, n, rng)
     flat = actions.displacement.reshape(len(actions.names), -1)
     total = np.zeros((n, len(base), 3), np.float32)
@@ -79,7 +81,7 @@ def soft_regions(base: Float[np.ndarray, "R 3"], eye_y: float, mouth_y: float) -
     """Weights of left and right × brow and eyes, nose and upper lip, lower lip and chin; they sum to one everywhere."""
     x, y, _ = base.T
     left = _soft_step(x / 4.0)
-    top = _soft_step((y - (eye_y - 18.0)) / 6.0)
+    top = _soft_step((y - eye_y + 18.0) / 6.0)
     upper = _soft_step((y - mouth_y) / 3.0)
     heights = (top, upper * (1 - top), (1 - upper) * (1 - top))
     return np.stack([side * height for height in heights for side in (left, 1 - left)])
@@ -90,7 +92,7 @@ def _soft_step(t: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def _random_strengths(actions: Actions, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n A"]:
-    """One to six ARKit actions at a time, half the time a few units besides; mostly the same on both sides."""
+    """One to five ARKit actions at a time, half the time a few units besides; mostly the same on both sides."""
     strength = np.zeros((n, len(actions.names)))
     for row in strength:
         chosen = list(rng.choice(actions.n_arkit, rng.integers(1, MOST_ACTIONS + 1), replace=False))
@@ -98,7 +100,7 @@ def _random_strengths(actions: Actions, n: int, rng: np.random.Generator) -> Flo
             n_units = len(actions.names) - actions.n_arkit
             chosen += list(actions.n_arkit + rng.choice(n_units, rng.integers(1, MOST_UNITS + 1), replace=False))
         for k in chosen:
-            row[k] = rng.beta(1.2, 1.8)
+            row[k] = rng.beta(1.2, 2.0)
             twin = actions.twin(actions.names[k])
             if twin and rng.random() < CHANCE_OF_BOTH_SIDES:
                 row[actions.index(twin)] = np.clip(row[k] * (1 + 0.15 * rng.standard_normal()), 0, 1)

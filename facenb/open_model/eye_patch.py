@@ -1,9 +1,9 @@
 """The visible part of an eyeball, sewn into the hole between the lids (book: *Morphable models*).
 
-MakeHuman's eyeballs are loose spheres behind an open hole. A face mesh should be one surface, so the hole is closed by new
-vertices that lie just behind the eyeball's surface and follow the lids: each is a fixed positive average of the lid rim,
-pushed along the ray from the eyeball's centre. Positive averages that solve Laplace's equation (cotangent weights) cannot
-fold, however the lids move; a blink squeezes the patch flat.
+MakeHuman's eyeballs are loose spheres behind an open hole. A face mesh should be one surface, so the hole is closed
+by new vertices that lie just behind the eyeball's surface and follow the lids: each is a fixed positive average of
+the lid rim, pushed along the ray from the eyeball's centre. Positive averages that solve Laplace's equation
+(cotangent weights) cannot fold, however the lids move; a blink squeezes the patch flat.
 
 Units mm, x to the subject's left, y up, z forward.
 """
@@ -56,7 +56,7 @@ def eye_patch(
     X: Float[np.ndarray, "V 3"],
     loop: Int[np.ndarray, " L"],
     eyeball: Int[np.ndarray, " B"],
-    centre: Float[np.ndarray, "3"],
+    centre: Float[np.ndarray, " 3"],
     spacing: float = SPACING,
 ) -> EyePatch:
     """Pattern of one eye patch on the template X: a hexagonal grid in azimuth and elevation, Delaunay-triangulated.
@@ -82,7 +82,7 @@ def eye_patch(
     return EyePatch(loop, weights, dip, triangles.astype(np.int64), eyeball)
 
 
-def _chart(X: Float[np.ndarray, "n 3"], centre: Float[np.ndarray, "3"]) -> Float[np.ndarray, "n 2"]:
+def _chart(X: Float[np.ndarray, "n 3"], centre: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "n 2"]:
     """Azimuth and elevation seen from the eyeball's centre, in mm on its surface."""
     x, y, z = (X - centre).T
     return EYE_RADIUS * np.stack([np.arctan2(x, z), np.arctan2(y, np.hypot(x, z))], -1)

@@ -11,9 +11,9 @@ Units mm, x to the subject's left, y up, z forward.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
-from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -30,15 +30,15 @@ ANCESTRIES = ("african", "asian", "caucasian")
 
 # Largest displacement, in mm at one standard deviation, that a feature target of each body part may cause.
 CAPS = {
-    "head": 2.4,
-    "forehead": 1.8,
-    "eyebrows": 1.2,
-    "eyes": 0.9,
-    "cheek": 1.3,
-    "nose": 1.1,
-    "mouth": 0.9,
-    "chin": 1.5,
-    "neck": 1.5,
+    "head": 2.2,
+    "forehead": 1.6,
+    "eyebrows": 1.1,
+    "eyes": 0.8,
+    "cheek": 1.1,
+    "nose": 1.0,
+    "mouth": 0.8,
+    "chin": 1.3,
+    "neck": 1.3,
 }
 ONE_SIDED_CAP = 1.2
 ASYMMETRY_CAP = 0.4
@@ -149,8 +149,8 @@ def sample_people(
 def _weights_of_who(keys: list[tuple[str, ...]], n: int, rng: np.random.Generator) -> Float[np.ndarray, "n M"]:
     """MakeHuman's interpolation among the corners of its space of people: products of one weight for each property."""
     man = rng.beta(0.6, 0.6, n)  # most people are clearly a man or clearly a woman
-    age = rng.beta(1.3, 1.8, n) * (1 - YOUNGEST) + YOUNGEST
-    muscle, weight = rng.beta(3, 3, n), rng.beta(2.5, 2.5, n)
+    age = rng.beta(1.2, 2.2, n) * (1 - YOUNGEST) + YOUNGEST
+    muscle, weight = rng.beta(3, 3, n), rng.beta(3, 3, n)
     ancestry = rng.dirichlet([0.6, 0.6, 0.6], n)
     by_name = dict(zip(GENDERS, (man, 1 - man), strict=True))
     by_name |= dict(zip(AGES, _hats(age, AGE_ANCHORS), strict=True))

@@ -2,8 +2,9 @@
 
 Landmark detectors answer with 68 points in an order that the Multi-PIE data set made common (Gross et al. 2010):
 jaw 0–16, right brow 17–21, left brow 22–26, ridge of the nose 27–30, base of the nose 31–35, right eye 36–41, left eye
-42–47, outer rim of the lips 48–59, line between the lips 60–67; from the subject's right to left, eyes and lips clockwise
-as the viewer sees them. The rules here name vertices of the left half and of the midline; the right half is their mirror image.
+42–47, outer rim of the lips 48–59, line between the lips 60–67; from the subject's right to left, eyes and lips
+clockwise as the viewer sees them. The rules here name vertices of the left half and of the midline; the right half is
+their mirror image.
 
 Units mm, x to the subject's left, y up, z forward.
 """
@@ -36,7 +37,7 @@ INNER_LIP_SHARE = 0.55
 CORNER_WIDTH = 2.0  # mm from the end of the line between the lips to the corner of their red
 
 
-def find_landmarks(mesh: FaceMesh, lips: Float[np.ndarray, " V"]) -> Int[np.ndarray, "68"]:
+def find_landmarks(mesh: FaceMesh, lips: Float[np.ndarray, " V"]) -> Int[np.ndarray, " 68"]:
     """Vertices of the landmarks; `lips` is the weight of the lips' red."""
     X, N = mesh.vertices, mesh.normals
     middle = np.flatnonzero((mesh.mirror == np.arange(len(X))) & (N[:, 2] > -0.3))  # of the front, not of the mouth
@@ -66,8 +67,8 @@ def _eye(X: Float[np.ndarray, "V 3"], lid: Int[np.ndarray, " L"]) -> dict[int, i
 def _brow(
     X: Float[np.ndarray, "V 3"],
     N: Float[np.ndarray, "V 3"],
-    inner: Float[np.ndarray, "3"],
-    outer: Float[np.ndarray, "3"],
+    inner: Float[np.ndarray, " 3"],
+    outer: Float[np.ndarray, " 3"],
 ) -> dict[int, int]:
     width, height = outer[0] - inner[0], (inner[1] + outer[1]) / 2
     return {22 + k: _at(X, N, inner[0] + width * share, height + up) for k, (share, up) in enumerate(BROW)}
@@ -118,8 +119,8 @@ def _outline(
 ) -> dict[int, int]:
     """The outline of the left half as a viewer in front sees it, evenly from the height of the eyes to the chin.
 
-    Seen from the side it runs from the temple to the chin, each where the skin turns away from the viewer, along a parabola
-    that sags back towards the angle of the jaw.
+    Seen from the side it runs from the temple to the chin, each where the skin turns away from the viewer, along a
+    parabola that sags back towards the angle of the jaw.
     """
     facing = np.abs(N[:, 2] - FACING)
     chin = middle[X[middle, 1] < mouth_y - 15]

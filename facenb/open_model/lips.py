@@ -1,12 +1,13 @@
 """Lips that meet, and a mouth that does not fold (book: *Morphable models*).
 
 MakeHuman's neutral mouth stands open by half a millimetre; a neutral face should close it. The lips touch not at the
-painted seam between skin and mouth bag but several rings of quads further out: at the throat, the narrowest loop. There the
-mesh is crowded, above all at the corners, and triangles that small turn over in many faces. So the lips are first relaxed:
-smoothed at the corners and spread along the throat. Both are averages, hence linear, and become part of S.
+painted seam between skin and mouth bag but several rings of quads further out: at the throat, the narrowest loop.
+There the mesh is crowded, above all at the corners, and triangles that small turn over in many faces. So the lips are
+first relaxed: smoothed at the corners and spread along the throat. Both are averages, hence linear, and become part
+of S.
 
-Where the throat's vertices move, the skin around follows like a soap film: the displacement solves Laplace's equation on
-the mesh between where it is given and where it is zero. Soap films, too, are linear in what is given.
+Where the throat's vertices move, the skin around follows like a soap film: the displacement solves Laplace's equation
+on the mesh between where it is given and where it is zero. Soap films, too, are linear in what is given.
 
 Units mm, x to the subject's left, y up, z forward.
 """
@@ -150,7 +151,7 @@ def across(P: Float[np.ndarray, "K 3"]) -> Float[np.ndarray, "K K"]:
 
 
 def lip_halves(P: Float[np.ndarray, "K 3"]) -> tuple[Int[np.ndarray, " A"], Int[np.ndarray, " B"]]:
-    """The two ways from the left to the right corner of a loop around the mouth, corners included; the upper one first."""
+    """The upper and the lower way from the left to the right corner of a loop around the mouth, corners included."""
     left, right = P[:, 0].argmax(), P[:, 0].argmin()
     order = np.roll(np.arange(len(P)), -left)
     turn = int(np.flatnonzero(order == right)[0])

@@ -4,7 +4,8 @@ The wheel carries MakeHuman's base mesh, some five hundred *targets* (how far ea
 smile begins) and hand-painted masks of the skin. Only these public-domain files are read: `data/mpfb2` and
 `data/faceunits01`. The wheel's own code never runs.
 
-Units: the files count in decimetres and we in millimetres. Axes are ours already: x to the subject's left, y up, z forward.
+Units: the files count in decimetres and we in millimetres. Axes are ours already: x to the subject's left, y up, z
+forward.
 """
 
 from __future__ import annotations
@@ -90,8 +91,8 @@ def read_base_mesh() -> BaseMesh:
 def texture_islands(mesh: BaseMesh) -> Int[np.ndarray, " Q"]:
     """Number of the texture island of each quad.
 
-    The painter's islands tell apart what geometry does not: head, mouth bag and the two eye sockets are one closed surface,
-    but each is its own piece of the texture.
+    The painter's islands tell apart what geometry does not: head, mouth bag and the two eye sockets are one closed
+    surface, but each is its own piece of the texture.
     """
     Q = len(mesh.quads)
     touches = sp.csr_matrix((np.ones(4 * Q), (mesh.quad_uv.ravel(), np.repeat(np.arange(Q), 4))), (len(mesh.uv), Q))

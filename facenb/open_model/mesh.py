@@ -1,7 +1,8 @@
 """What the builder knows about the finished face mesh (book: *Morphable models*).
 
-Units: mm. Axes: x to the subject's left, y up, z forward; the plane x = 0 is the mirror plane. Triangles counterclockwise
-seen from outside. Arrays are NumPy float64 and int64: this is offline work, torch enters with the finished model.
+Units: mm. Axes: x to the subject's left, y up, z forward; the plane x = 0 is the mirror plane. Triangles
+counterclockwise seen from outside. Arrays are NumPy float64 and int64: this is offline work, torch enters with the
+finished model.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class FaceMesh:
     contact: Int[np.ndarray, " C"]
     lids: tuple[Int[np.ndarray, " L"], Int[np.ndarray, " L"]]
     eyes: tuple[Int[np.ndarray, " E"], Int[np.ndarray, " E"]]
-    landmarks68: Int[np.ndarray, "68"] | None = None
+    landmarks68: Int[np.ndarray, " 68"] | None = None
     regions: dict[str, Float[np.ndarray, " V"]] = field(default_factory=dict)
 
     @property

@@ -1,8 +1,8 @@
 """Named parts of the face as soft vertex weights (book: *Morphable models*).
 
-Two come from MakeHuman's painted masks (lips, eyelids), two from the mesh itself (eyes, inside of the lips); the others are
-measured in mm from the landmarks. All depend on |x|, y and z only, so they are exactly mirror-symmetric on a mirror-symmetric
-mesh. Weights lie in [0, 1].
+Two come from MakeHuman's painted masks (lips, eyelids), two from the mesh itself (eyes, inside of the lips); the
+others are measured in mm from the landmarks. All depend on |x|, y and z only, so they are exactly mirror-symmetric on
+a mirror-symmetric mesh. Weights lie in [0, 1].
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from facenb.open_model.face_maps import ramp, sky_visibility
 from facenb.open_model.mesh import FaceMesh
 
 COLUMELLA = 3.0  # mm, half the width of the bridge of skin between the nostrils
-DARK = 0.3  # share of a frontal sky below which the skin under the nose is a nostril
+PIT = (3.2, 2.6, 3.6)  # mm, size of a nostril along each axis
 BROW_HALF_WIDTH = 3.5  # mm
 
 
@@ -47,20 +47,22 @@ def find_regions(
     lips[inner_lips] = 1
     brow = P[22:27]
     nose = _near_polyline(X, P[27:31], 10, np.linspace(0.8, 1.9, 4))
-    nose *= ramp(y - P[33, 1] + 1, 1.5) * ramp(1.15 * P[35, 0] - x, 2) * ramp(z - P[35, 2] + 3, 2)
+    nose *= ramp(y - P[33, 1] - 1, 1.5) * ramp(1.15 * P[35, 0] - x, 2) * ramp(z - P[35, 2] + 3, 2)
     cheek = _blob(x, y, (0.9 * P[45, 0], P[33, 1] + 6), (15, 16)) * ramp(z - P[14, 2], 10)
-    # the pits on both sides of the columella, where little light gets in
-    sky = sky_visibility(mesh)
-    pit = ramp(DARK - sky, 0.1) * (y > P[33, 1] - 1) * (y < P[30, 1]) * (z > P[35, 2]) * (x < P[35, 0])
-    pit *= ramp(x - COLUMELLA, 0.5)
-    jaw_line = np.interp(x, P[[8, 9, 10, 11, 12, 13, 14], 0], P[[8, 9, 10, 11, 12, 13, 14], 1] + 32)
+    # the pits on both sides of the columella: around the spot on the underside of the nose that sees least of the sky
+    under = (x > COLUMELLA) & (x < P[35, 0]) & (y > P[33, 1]) & (y < P[30, 1]) & (z > P[35, 2])
+    pit = X[np.where(under, sky_visibility(mesh), np.inf).argmin()]
+    from_pit = np.stack([x - abs(pit[0]), y - pit[1], z - pit[2]], -1) / PIT
+    nostrils = np.exp(-(from_pit**2).sum(1))
+    nostrils *= ramp(x - COLUMELLA, 0.5) * ramp(-N[:, 1] + 0.2, 0.2)
+    jaw_line = np.interp(x, P[8:15, 0], P[8:15, 1] + 32)  # upper edge of a beard, well above the jaw
     beard = np.maximum(ramp(P[33, 1] - 1 - y, 3) * ramp(P[54, 0] + 10 - x, 4), ramp(jaw_line - y, 6))
     regions = {
         "eyes": eyes,
         "eyelids": smooth(painted_eyelids, 3) * (1 - eyes),
         "brows": _near_polyline(X * [1, 1, 0], brow * [1, 1, 0], BROW_HALF_WIDTH, np.linspace(1, 0.6, 5)) * ramp(z, 10),
         "nose": nose,
-        "nostrils": smooth(pit, 1),
+        "nostrils": nostrils,
         "lips": lips,
         "cheeks": cheek,
         "beard": beard * (1 - lips),
@@ -68,8 +70,7 @@ def find_regions(
         "chin": _blob(x, y, (0.0, 0.55 * P[57, 1] + 0.45 * P[8, 1]), (20, 12)) * ramp(z - P[54, 2] + 15, 5),
         "face": smooth(ramp(N[:, 2] - 0.3, 0.15), 12) * ramp(y - P[8, 1], 3),
     }
-    mean = {name: (weight + weight[mesh.mirror]) / 2 for name, weight in regions.items()}  # rounding apart, a no-op
-    return {name: np.clip(weight, 0, 1) for name, weight in mean.items()}
+    return {name: np.clip((weight + weight[mesh.mirror]) / 2, 0, 1) for name, weight in regions.items()}
 
 
 def _blob(
@@ -81,9 +82,8 @@ def _blob(
 def _near_polyline(
     X: Float[np.ndarray, "V 3"], line: Float[np.ndarray, "n 3"], width: float, taper: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " V"]:
-    """Gaussian of the distance to a polygon of the left half, or to its mirror image; `taper` scales the width along it."""
-    X = X * [1, 1, 1]
-    X[:, 0] = np.abs(X[:, 0])
+    """Gaussian of the distance to a polygon of the left half or its mirror image; `taper` scales `width` along it."""
+    X = np.stack([np.abs(X[:, 0]), X[:, 1], X[:, 2]], -1)
     weight = np.zeros(len(X))
     for a, b, s, e in zip(line[:-1], line[1:], taper[:-1], taper[1:], strict=True):
         t = np.clip((X - a) @ (b - a) / ((b - a) @ (b - a)), 0, 1)

@@ -1,7 +1,7 @@
 """The open model's geometry: mesh, identity and expression components (book: *Morphable models*).
 
-Everything follows from the files in the wheel and one seed. Units mm; x to the subject's left, y up, z forward; the origin
-is the centroid of the mean's vertices, in the middle of the face mask a little in front of the ears.
+Everything follows from the files in the wheel and one seed. Units mm; x to the subject's left, y up, z forward; the
+origin is the centroid of the mean's vertices, in the middle of the face mask a little in front of the ears.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Catmull–Clark subdivision as a sparse matrix (book: *Morphable models*).
 
-MakeHuman's head is coarse on purpose: it is meant to be subdivided. Catmull–Clark puts a new vertex into each quad and onto
-each edge and moves the old ones, always to fixed weighted averages of their neighbours (Catmull & Clark 1978). So the finer
-vertices are a matrix times the coarse ones, X_fine = S X, and the same S refines every face with the same quads.
+MakeHuman's head is coarse on purpose: it is meant to be subdivided. Catmull–Clark puts a new vertex into each quad
+and onto each edge and moves the old ones, always to fixed weighted averages of their neighbours (Catmull & Clark
+1978). So the finer vertices are a matrix times the coarse ones, X_fine = S X, and the same S refines every face with
+the same quads.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from jaxtyping import Int
 def catmull_clark(quads: Int[np.ndarray, "Q 4"], n_vertices: int) -> tuple[sp.csr_array, Int[np.ndarray, "4Q 4"]]:
     """One step: the matrix S (n_vertices + edges + Q, n_vertices) and the finer quads.
 
-    Rows of S: the moved old vertices, then edge points, then quad points. Quads 4q … 4q + 3 are the children of quad q, child
-    k sits in its corner k. Along a boundary the rule is that of a cubic B-spline curve, so the rim depends on the rim only.
+    Rows of S: the moved old vertices, then edge points, then quad points. Quads 4q … 4q + 3 are the children of quad
+    q, child k sits in its corner k. Along a boundary the rule is that of a cubic B-spline curve, so the rim depends
+    on the rim only.
     """
     Q, V = len(quads), n_vertices
     edges, edge_of_side, count = quad_edges(quads)  # E 2; Q 4; E
@@ -30,7 +32,8 @@ def catmull_clark(quads: Int[np.ndarray, "Q 4"], n_vertices: int) -> tuple[sp.cs
         edge_quads @ quad_point
     )
 
-    # an old vertex inside the surface: (quad points + 2 edge midpoints + (n − 3) itself) / n, averages over its n neighbours
+    # an old vertex inside the surface: (quad points + 2 edge midpoints + (n − 3) itself) / n, averages over its n
+    # neighbours
     at_vertex = _incidence(quads.ravel(), np.repeat(np.arange(Q), 4), (V, Q))
     n = np.maximum(at_vertex.sum(1), 1)
     ends = _incidence(edges.ravel(), np.repeat(np.arange(E), 2), (V, E))

@@ -3,7 +3,8 @@
 Five steps, each symmetric about the plane x = 0, so that the finished mesh is too:
 
 1. take the head with its pockets (mouth bag, eye sockets) and subdivide it once: X_fine = S X_base;
-2. drop the pockets, except one ring behind the lips so that they curl inwards, and cut the face out along a painted mask;
+2. drop the pockets, except one ring behind the lips so that they curl inwards, and cut the face out along a painted
+mask;
 3. smooth the cut and the lips, by averaging rows of S: the map from base to face stays linear;
 4. split the quads along their shorter diagonal;
 5. close each eye with a patch of vertices that follow the lids and lie on the eyeball.
@@ -89,7 +90,7 @@ class Topology:
 
 
 def build_topology(base: BaseMesh, template: Float[np.ndarray, "B 3"]) -> Topology:
-    """Topology of the face mesh. `template` (mm, mirror-symmetric) decides the diagonals and the grid of the eye patches."""
+    """The face mesh. `template` (mm, mirror-symmetric) decides diagonals, throat and the grid of the eye patches."""
     head, bag, sockets = _head_and_pockets(base)
     used = head | bag | sockets
     n_head = len(np.unique(base.quads[used]))
@@ -146,8 +147,8 @@ def build_topology(base: BaseMesh, template: Float[np.ndarray, "B 3"]) -> Topolo
 def _head_and_pockets(base: BaseMesh) -> tuple[Bool[np.ndarray, " Q"], ...]:
     """Which quads are head, mouth bag and eye sockets.
 
-    The head's texture island holds the highest vertex. Its pockets are the islands that lie inside its bounding box, the
-    mouth bag on the midline, the sockets to the sides.
+    The head's texture island holds the highest vertex. Its pockets are the islands that lie inside its bounding box,
+    the mouth bag on the midline, the sockets to the sides.
     """
     island = texture_islands(base)
     corners = base.vertices[base.quads]  # Q 4 3
@@ -156,7 +157,7 @@ def _head_and_pockets(base: BaseMesh) -> tuple[Bool[np.ndarray, " Q"], ...]:
     bag, sockets = np.zeros_like(head), np.zeros_like(head)
     for k in np.unique(island[~head]):
         X = corners[island == k].reshape(-1, 3)
-        if (X >= low).all() and (X <= high).all():
+        if (low <= X).all() and (high >= X).all():
             (bag if abs(X[:, 0].mean()) < 1 else sockets)[island == k] = True
     return head, bag, sockets
 
