@@ -47,6 +47,7 @@ def solve_photometry(
     normals: Float[Tensor, "B S 3"] | None = None,
     albedo_weight: float | Float[Tensor, " Nal"] = 1e-3,
     light_weight: float = 1e-6,
+    light_target: Float[Tensor, "B 3 9"] | None = None,
     person: Int[Tensor, " B"] | None = None,
 ) -> Photometry:
     """The weighted, regularised least-squares solution [l; h] of every image, equation (41).
@@ -60,6 +61,7 @@ def solve_photometry(
         uv. albedo_weight: ξ of the rows [0 E], per component or the same for all. The maximum a-posteriori choice is
             the variance of the albedo (in squared colours) at a full pixel; each coefficient has unit variance.
         light_weight: γ of the rows [E₂₇ 0].
+        light_target: where those rows pull the light, instead of to zero: a guess of the inverse light.
         person: images with the same number share their albedo; each keeps its own light.
 
     Degenerate input: with all weights zero l = 0 and h = 0; with fewer pixels than unknowns the answer is what the
@@ -77,7 +79,7 @@ def solve_photometry(
         weight=weight,
         z=colour[..., None] * _harmonics(uv_model, uv, normals)[:, :, None, :],  # i_jk F_j
         penalty=light_weight * torch.eye(9, dtype=uv.dtype, device=uv.device).expand(B, 3, 9, 9),
-        pull=uv.new_zeros(B, 3, 9),
+        pull=uv.new_zeros(B, 3, 9) if light_target is None else light_weight * light_target,
         prior=shared_prior(prior, person, B, uv_model.n_albedo),
     )
     solver = solve_linear if person is None else coupled(solve_linear, person, 27, n_shared=uv_model.n_albedo)

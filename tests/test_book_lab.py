@@ -72,7 +72,7 @@ def test_a_chapter_opens_as_a_notebook_and_runs(lab):
         assert page.locator(".jp-Dialog").count() == 0, "the reader is asked something before the chapter runs"
         page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
         page.wait_for_selector(".js-plotly-plot .main-svg", timeout=90_000)
-        page.locator(".jp-OutputArea-output img").first.wait_for(timeout=90_000)
+        page.locator(".jp-RenderedImage img").first.wait_for(timeout=90_000)
         answer = page.locator(".jp-OutputArea-output pre", has_text="42")
         answer.last.wait_for(timeout=90_000)
         assert page.locator("[data-mime-type*=stderr]").count() == 0

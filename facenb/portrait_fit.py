@@ -1,0 +1,224 @@
+"""From one photograph and 68 points to a face: everything by least squares (book: *From a photograph to a face*).
+
+The points give camera and shape (`landmark_fit`). Drawing that shape into the photo tells for each pixel where on the
+model it is; the photometry layer then finds light and albedo together, and pixels that the model cannot explain (hair,
+glasses, teeth, shine) lose their say round by round. Section E's softplus clamp, which keeps black pixels from upsetting
+training, is not needed here: a black pixel is one of those.
+
+Pixels, millimetres and colours as everywhere; the photo comes in display (sRGB) values.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.spatial import Delaunay
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from facenb.camera import Camera
+from facenb.colour import to_linear, to_srgb
+from facenb.fit_result import PortraitFit
+from facenb.flatten import Flattening, flatten
+from facenb.landmark_fit import fit_landmarks
+from facenb.lighting import SH_CONSTANTS, sh_basis
+from facenb.morphable_model import MorphableModel
+from facenb.normals import vertex_normals
+from facenb.photometry_layer import Photometry, inverse_shading, photometry_residual, solve_photometry
+from facenb.pictures import see
+from facenb.pixel_sampling import gather_pixels, sample_pixels
+from facenb.rasterise import interpolate
+from facenb.uv_model import UVModel, uv_model
+
+SAMPLES = 10_000  # pixels, section C of the supplement
+ROUNDS = 8  # of robust weights; they settle after four or five
+GAUSSIAN_MAD = 1.4826  # a normal variable's standard deviation over its median absolute deviation
+TUKEY = 4.685  # residuals beyond this many standard deviations count nothing (95 % efficiency on Gaussian noise)
+# Neighbouring pixels err together. As if only one pixel in this many were independent evidence: without it ten thousand
+# pixels shout the prior down, and the albedo learns the shine on the cheeks.
+CORRELATED_PIXELS = 50
+WHITE_LIGHT = 0.02  # how strongly the light is held to be white and of the usual exposure; a pixel's own say is one
+EXPOSURE = 0.9  # shading of a well-exposed face: white paper in its place would be just short of white in the photo
+
+
+@dataclass(frozen=True)
+class FaceMap:
+    """What each pixel of a photo sees of a face.
+
+    Attributes:
+        mask: pixels that see the face at all.
+        uv: place on the flattened face.
+        normal: unit normals of the surface, model coordinates.
+        facing: cosine between the normal and the line of sight; 0 outside the face.
+        depth: along the optical axis, mm.
+    """
+
+    mask: Bool[Tensor, "H W"]
+    uv: Float[Tensor, "H W 2"]
+    normal: Float[Tensor, "H W 3"]
+    facing: Float[Tensor, "H W"]
+    depth: Float[Tensor, "H W"]
+
+
+def fit_portrait(
+    photo: Float[Tensor, "3 H W"],
+    landmarks: Float[Tensor, "68 2"],
+    model: MorphableModel,
+    *,
+    tables: UVModel | None = None,
+    focal: float | None = None,
+    noise: float | None = None,
+    generator: torch.Generator | None = None,
+) -> PortraitFit:
+    """Camera, shape, light and albedo of the one face in `photo`.
+
+    Args:
+        photo: display values in [0, 1].
+        landmarks: pixels of the 68 Multi-PIE points; a few may be wrong.
+        tables: `uv_model(model)`, if at hand; else one of 160² texels is made.
+        focal: focal length (px), if known.
+        noise: of the landmarks (px), see `fit_landmarks`.
+        generator: draws the sampled pixels; seed 0 by default, so that a photo always gives the same face.
+
+    Raises ValueError for a photo that is not (3, H, W) or holds NaN, for landmarks that no face can have, and where
+    the fitted face covers too little of the photo to tell its colours.
+    """
+    if photo.ndim != 3 or photo.shape[0] != 3:
+        raise ValueError(f"a photo has shape (3, H, W), this one {tuple(photo.shape)}")
+    if not photo.isfinite().all():
+        raise ValueError("the photo has NaN or infinite pixels; save it again as PNG or JPEG")
+    _, H, W = photo.shape
+    points = fit_landmarks(model, landmarks, W, H, focal=focal, noise=noise)
+    tables = uv_model(model, resolution=160) if tables is None else tables
+    X = model.vertices(points.identity, points.expression)
+    face = face_map(X, model, tables.flattening, points.camera, H, W)
+    generator = torch.Generator(photo.device).manual_seed(0) if generator is None else generator
+    inside = inside_hull(points.predicted, H, W)
+    photometry, colour_residual, inliers = fit_colours(photo, face, inside, tables, model, generator)
+    eyes = torch.stack([landmarks[36:42].mean(0), landmarks[42:48].mean(0)])
+    inter_ocular = torch.linalg.vector_norm(eyes[0] - eyes[1])
+    return PortraitFit(
+        camera=points.camera,
+        identity=points.identity,
+        expression=points.expression,
+        albedo=photometry.h[0],
+        lighting=photometry.l[0],
+        landmarks68=points.predicted,
+        residuals={
+            "landmarks_median_px": points.residual.median().item(),
+            "landmarks_median_percent_of_inter_ocular": (100 * points.residual.median() / inter_ocular).item(),
+            "colour_median": colour_residual,
+            "colour_inliers_percent": 100 * inliers,
+        },
+    )
+
+
+def face_map(
+    X: Float[Tensor, "V 3"],
+    model: MorphableModel,
+    flattening: Flattening,
+    camera: Camera,
+    height: int,
+    width: int,
+) -> FaceMap:
+    """Correspondence, normals and depth of every pixel, by drawing the vertices X (mm) of a face of `model`."""
+    fragments = see(X, model.triangles, camera, height, width)
+    uv = flattening.uv[: model.n_vertices].to(X)
+    values = interpolate(fragments, model.triangles, torch.cat([uv, vertex_normals(X, model.triangles), X], -1))[0]
+    uv, n, point = values.split([2, 3, 3], -1)
+    n = normalize(n, dim=-1)
+    facing = (n * normalize(camera.centre.to(X) - point, dim=-1)).sum(-1).clamp(min=0)
+    mask = fragments.mask[0]
+    return FaceMap(mask, uv, n, facing * mask, fragments.depth[0])
+
+
+def fit_colours(
+    photo: Float[Tensor, "3 H W"],
+    face: FaceMap,
+    inside: Bool[Tensor, "H W"],
+    tables: UVModel,
+    model: MorphableModel,
+    generator: torch.Generator,
+) -> tuple[Photometry, float, float]:
+    """Light and albedo of the face in the photo, median colour residual, and the share of pixels that were believed.
+
+    Iteratively reweighted least squares, for three reasons at once. Tukey's weight of each pixel's residual, whose
+    scale is that of the pixels `inside` the landmarks' hull, where skin is certain: those alone begin. The factor
+    1/(F l)² turns the linear residual i ⊙ (F l) − D h − c, which shrinks as the light's reciprocal does, into the
+    image's own residual. And the light is pulled towards white and the usual exposure, because nothing in a single
+    photo tells a dim lamp from dark skin, or a blue lamp from blue skin; the prior of the albedo must not decide that.
+
+    The albedo's prior is the maximum a-posteriori one for the measured scale, with `CORRELATED_PIXELS` in mind.
+
+    Raises ValueError if the face covers too few pixels, or if its light goes dark.
+    """
+    if face.mask.sum() < 100:
+        raise ValueError(f"the face covers {int(face.mask.sum())} pixels of the photo; use a larger picture")
+    index = sample_pixels(face.facing[None], min(SAMPLES, int(face.mask.sum())), generator)  # 1 S
+
+    def pixels(image: Float[Tensor, "C H W"]) -> Float[Tensor, "1 S C"]:
+        return gather_pixels(image[None], index)
+
+    colour = pixels(in_model_space(photo, model))  # 1 S 3
+    uv, normal = pixels(face.uv.movedim(-1, 0)), pixels(face.normal.movedim(-1, 0))
+    facing, inner = pixels(face.facing[None])[..., 0], pixels(inside[None].to(photo))[..., 0]  # 1 S
+    F = sh_basis(normal)  # 1 S 9
+    target = _white_light(F, facing * inner, F.new_zeros(1, 3, 9))
+    scale, trust, gain = 0.1, inner, torch.ones_like(facing)
+    for _ in range(ROUNDS):
+        weight = facing * trust * gain
+        photometry = solve_photometry(
+            tables,
+            uv,
+            colour,
+            weight,
+            normals=normal,
+            albedo_weight=CORRELATED_PIXELS * scale**2,
+            light_weight=WHITE_LIGHT * weight.sum().item(),
+            light_target=target,
+        )
+        target = _white_light(F, weight, photometry.l)
+        residual = photometry_residual(tables, uv, colour, photometry, units="image", normals=normal)
+        distance = residual.square().mean(-1).sqrt()  # 1 S, colours
+        scale = max(GAUSSIAN_MAD * distance[inner > 0].median().item(), 1e-3)
+        trust = (1 - (distance / (TUKEY * scale)).square()).clamp(min=0).square()
+        gain = inverse_shading(tables, uv, photometry.l, normal).mean(-1).clamp(min=0.1) ** -2
+    if (inverse_shading(tables, uv, photometry.l, normal)[trust > 0.5] <= 0).any():
+        raise ValueError("the photo is too dark or too flat to tell light from skin; use one with the face better lit")
+    return photometry, distance[inner > 0].median().item(), (trust > 0.5).to(trust.dtype).mean().item()
+
+
+def inside_hull(points: Float[Tensor, "N 2"], height: int, width: int) -> Bool[Tensor, "H W"]:
+    """The pixels inside the convex hull of some points (px)."""
+    y, x = np.mgrid[:height, :width]
+    inside = Delaunay(points.detach().cpu().double().numpy()).find_simplex(np.stack([x, y], -1)) >= 0
+    return torch.from_numpy(inside).to(points.device)
+
+
+def _white_light(F: Float[Tensor, "1 S 9"], weight: Float[Tensor, "1 S"], l: Float[Tensor, "1 3 9"]) -> Tensor:
+    """The white light nearest to l that exposes the pixels as usual: weighted mean of F l is 1 / EXPOSURE."""
+    grey = l.mean(1)  # 1 9
+    mean_F = (weight[..., None] * F).sum(1) / weight.sum(1, keepdim=True)  # 1 9
+    missing = 1 / EXPOSURE - (mean_F * grey).sum(-1, keepdim=True)
+    grey = torch.cat([grey[:, :1] + missing / SH_CONSTANTS[0], grey[:, 1:]], -1)
+    return grey[:, None].expand(1, 3, 9)
+
+
+def photo_albedo(
+    photo: Float[Tensor, "3 H W"], face: FaceMap, lighting: Float[Tensor, "3 9"], tables: UVModel, model: MorphableModel
+) -> Float[Tensor, "3 H W"]:
+    """The photo with its light taken off, i ⊙ (F l), in display values: the skin's own colour, pores and all.
+
+    Black outside the face.
+    """
+    H, W = face.mask.shape
+    inverse = inverse_shading(tables, face.uv.reshape(1, -1, 2), lighting[None], face.normal.reshape(1, -1, 3))
+    albedo = in_model_space(photo, model) * inverse[0].T.reshape(3, H, W)
+    albedo = albedo if model.colour_space == "sRGB" else to_srgb(albedo.clamp(0, 1))
+    return (albedo * face.mask).clamp(0, 1)
+
+
+def in_model_space(photo: Float[Tensor, "3 H W"], model: MorphableModel) -> Float[Tensor, "3 H W"]:
+    """Display values in the colour space of the model's albedo, in which the photometric problem is solved."""
+    return photo if model.colour_space == "sRGB" else to_linear(photo)
