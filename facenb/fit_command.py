@@ -101,13 +101,15 @@ def _fit_one(
     result.unlink(missing_ok=True)  # an older one must not stand beside a newer mesh if this is stopped halfway
     write_photo(side_by_side(photo, fit, model), out / f"{name}.png")
     write_mesh(out / f"{name}.glb", model, fit.identity, fit.expression, fit.albedo)
+    enlarge = 1 / float(scale.mean())
     in_full = replace(
         fit,
         camera=resize(fit.camera, small, full),
         landmarks68=(fit.landmarks68 + 0.5) / scale.to(fit.landmarks68) - 0.5,
+        residuals={k: v * enlarge if k.endswith("_px") else v for k, v in fit.residuals.items()},
     )
     write_fit(FitFile(job.photo.name, job.width, job.height, source, in_full), result)
-    residuals = ", ".join(f"{key} {value:.3g}" for key, value in fit.residuals.items())
+    residuals = ", ".join(f"{key} {value:.3g}" for key, value in in_full.residuals.items())
     say(f"{job.photo} -> {result}, .glb, .png ({residuals})")
     return result
 

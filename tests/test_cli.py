@@ -60,7 +60,9 @@ def fits(monkeypatch):
         where, _ = project(camera, model.vertices(identity, expression)[model.landmarks68])
         light = torch.zeros(3, 9)
         light[:, 0] = 3.5
-        return PortraitFit(camera, identity, expression, albedo, light, where, {"landmarks_median_px": 1.5})
+        return PortraitFit(
+            camera, identity, expression, albedo, light, where, {"landmarks_median_px": 1.5, "colour": 0.1}
+        )
 
     monkeypatch.setitem(sys.modules, "facenb.portrait_fit", types.SimpleNamespace(fit_portrait=fit_portrait))
     return calls
@@ -102,6 +104,7 @@ def test_a_large_photo_is_fitted_small_and_reported_in_its_own_pixels(
     torch.testing.assert_close(landmarks, (given + 0.5) / 2 - 0.5)
     file = read_fit(tmp_path / "r" / "ada.json")
     assert (file.width, file.height) == (WIDTH, HEIGHT)
+    assert file.fit.residuals == pytest.approx({"landmarks_median_px": 3.0, "colour": 0.1})
     X = load_model(model_path).vertices(file.fit.identity, file.fit.expression)[tiny_model.landmarks68]
     torch.testing.assert_close(project(file.fit.camera, X)[0], file.fit.landmarks68, atol=1e-3, rtol=0)
 
