@@ -40,7 +40,7 @@ serve:
 	@$(PYTHON) -m http.server --directory _build/html --bind 127.0.0.1 $(PORT)
 
 clean:
-	rm -rf $(VENV) _build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) _build book/_api *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 # The browser tests need a Chromium: any one on this machine will do, else Playwright fetches its own.
 browser: $(INSTALLED)
