@@ -13,11 +13,8 @@ from facenb.fit_result import FitFile, PortraitFit, read_fit
 from facenb.flatten import Flattening, flatten
 from facenb.model_source import load_model
 from facenb.morphable_model import MorphableModel
-from facenb.normals import vertex_normals
 from facenb.photo import photo_size, read_photo
-from facenb.pictures import lit_colours
-from facenb.rasterise import interpolate, rasterise
-from facenb.texture import texture_from_photo
+from facenb.texture import fill_texture, texture_from_photo
 
 
 def export_face(
@@ -90,19 +87,15 @@ def photo_texture(
     flattening: Flattening,
     resolution: int = 1024,
 ) -> Float[Tensor, "3 R R"]:
-    """The photo as the face's texture; where the camera saw nothing, or only at a glance, the fitted and lit face.
+    """The photo as the face's texture; where the camera saw nothing, or only at a glance, the colours around go on.
 
     Display values in our UV convention.
     """
-    X, T = model.vertices(fit.identity, fit.expression), model.triangles
-    seen, cosine = texture_from_photo(photo, fit.camera, X, T, flattening, resolution)
-    colours = lit_colours(model.colours(fit.albedo), vertex_normals(X, T), fit.lighting, True, model.colour_space)
-    square = torch.cat([flattening.uv * resolution - 0.5, torch.ones_like(flattening.uv[:, :1])], -1).to(X)
-    texels = rasterise(square[None], flattening.triangles, resolution, resolution)
-    painted = interpolate(texels, flattening.triangles, flattening.extend(colours))[0].movedim(-1, 0)  # 3 R R
-    trust = ((cosine - 0.1) / 0.4).clamp(0, 1)  # a surface seen at a glance smears its pixels over many texels
+    X = model.vertices(fit.identity, fit.expression)
+    seen, cosine = texture_from_photo(photo, fit.camera, X, model.triangles, flattening, resolution)
+    trust = ((cosine - 0.3) / 0.3).clamp(0, 1)  # what is seen at a glance is smeared, and often background
     trust = trust**2 * (3 - 2 * trust)
-    return (trust * seen + (1 - trust) * painted).clamp(0, 1)
+    return fill_texture(seen, trust, mirror=False).clamp(0, 1)  # not every model lies symmetric in the square
 
 
 def _check_photo(photo: Path, file: FitFile, out: Path) -> None:
