@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from facenb.flatten import check_bijective, flatten, signed_areas, square_rim
 from facenb.mesh_topology import MeshError, boundary_loops, edges, vertex_adjacency
 from facenb.morphable_model import MorphableModel
+from facenb.open_model import open_model
 from facenb.tutte import level_areas, mean_value_weights, triangle_areas, tutte_embedding
+from facenb.uv_model import texels_per_region, uv_model
 
 WEIGHTS = ("uniform", "mean-value", "stretch")
 
@@ -227,6 +229,29 @@ def test_a_flipped_triangle_is_reported_with_its_number(tiny_model):
     uv[60] = uv[80] + (uv[80] - uv[60])
     with pytest.raises(MeshError, match=r"[1-9]\d* of 312 triangles lie flipped"):
         check_bijective(replace(flat, uv=uv))
+
+
+@pytest.fixture(scope="module")
+def face() -> MorphableModel:
+    """The mean of the open model."""
+    return open_model(progress=False).truncate(0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "boost"), [("uniform", 0.0), ("mean-value", 0.0), ("stretch", 0.0), ("stretch", 3.0)]
+)
+def test_the_open_model_lies_flat_without_a_fold_and_mirror_symmetric(face, weights, boost):
+    """The mean is exactly symmetric, so its map must be; only the mouth is closed, no edge of the rim is split."""
+    flat = flatten(face, weights, boost)
+    assert (signed_areas(flat) > 0).all() and len(flat.parents) == 1
+    a = uv_model(face, flat, 128).mean[:, :3].reshape(128, 128, 3)  # mm
+    assert (a.flip(1) * torch.tensor([-1.0, 1, 1]) - a).abs().max() < 1e-3
+
+
+def test_uniform_weights_lose_the_eyes_and_the_default_finds_them(face):
+    """Texels of 320² in both eyes: a handful with uniform weights, hundreds with mean value, thousands by default."""
+    eyes = {weights: texels_per_region(face, flatten(face, weights))["eyes"] for weights in WEIGHTS}
+    assert eyes["uniform"] < 20 and 150 < eyes["mean-value"] < 500 and eyes["stretch"] > 1500
 
 
 @pytest.mark.parametrize(
