@@ -20,8 +20,8 @@ from facenb.fit_result import PortraitFit, read_fit
 from facenb.flatten import flatten
 from facenb.model_io import save_model
 from facenb.model_source import load_model
-from facenb.photo import read_photo
-from facenb.pictures import portrait_camera
+from facenb.photo import read_photo, write_photo
+from facenb.pictures import portrait_camera, render_face
 from facenb.texture import sample_texture
 
 WIDTH, HEIGHT = 96, 120
@@ -91,6 +91,29 @@ def test_fit_writes_json_mesh_and_picture(model_path, photo, points, fits, tmp_p
     changed = (picture[..., WIDTH:] - read_photo(photo)).abs().amax(0) > 0.02
     assert 0.2 < changed.float().mean() < 0.9  # the face covers the middle, not the border
     assert "landmarks_median_px 1.5" in capsys.readouterr().out
+
+
+def test_the_real_fit_finds_a_rendered_face_again(tiny_model, model_path, tmp_path):
+    """No stand-in for the fit here: a picture of a known person, its landmarks, and back."""
+    model = load_model(model_path)
+    identity, expression, albedo = (c[0] for c in model.sample(1, torch.Generator().manual_seed(5), scale=0.7))
+    camera = portrait_camera(model, 240, 200, yaw=0.3)
+    light = torch.zeros(3, 9)
+    light[:, 0], light[:, 3] = 3.5, 0.4
+    person = {"identity": identity, "expression": expression, "albedo": albedo}
+    picture, _ = render_face(model, camera, 240, 200, **person, light=light, inverse=True, background=0.2)
+    write_photo(picture, tmp_path / "ada.png")
+    marks, _ = project(camera, model.vertices(identity, expression)[model.landmarks68])
+    (tmp_path / "points.json").write_text(json.dumps(marks.tolist()))
+    words = ("--landmarks", tmp_path / "points.json", "--out", tmp_path / "r", "--model", model_path)
+    assert run("fit", tmp_path / "ada.png", *words) == 0
+    fit = read_fit(tmp_path / "r" / "ada.json").fit
+    assert (fit.landmarks68 - marks).norm(dim=-1).median() < 1.0
+    again, mask = render_face(
+        model, fit.camera, 240, 200, identity=fit.identity, expression=fit.expression, albedo=fit.albedo,
+        light=fit.lighting, inverse=True, background=0.2,
+    )  # fmt: skip
+    assert (again - picture).abs().mean(0)[mask > 0].median() < 0.03
 
 
 def test_a_large_photo_is_fitted_small_and_reported_in_its_own_pixels(
