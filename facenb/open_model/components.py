@@ -75,13 +75,13 @@ def principal_components(
         bases.append(np.tensordot(part, u, (0, 0)) / np.sqrt(N))  # H 3 n
     total = ((s**2).sum((0, 2)) @ pair + (a**2).sum((0, 2)) @ pair) / N
 
-    is_symmetric = np.repeat([True, False], n)[: 2 * n]
+    is_symmetric = np.repeat([True, False], [len(variance) for variance in variances])
     strongest = np.argsort(-np.concatenate(variances), kind="stable")[:n]
     explained = np.concatenate(variances)[strongest].sum() / total
     is_symmetric = is_symmetric[strongest]
     basis_half = np.concatenate(bases, axis=-1)[..., strongest]
     sign = _signs(basis_half)
-    basis = np.empty((V, 3, n))
+    basis = np.empty((V, 3, len(strongest)))
     basis[mirror[half]] = np.where(is_symmetric, 1.0, -1.0) * flip[:, None] * sign * basis_half
     basis[half] = sign * basis_half
     full_mean = np.empty((V, 3))

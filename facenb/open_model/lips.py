@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float, Int
-from scipy.sparse.linalg import spsolve
+from scipy.sparse.linalg import splu
 
 from facenb.open_model.subdivision import quad_links, shared_loop
 
@@ -114,7 +114,7 @@ def soap_film(
 ) -> Float[np.ndarray, "F K"]:
     """Matrix from values at `given` to the harmonic values at the free vertices; all others are held at zero."""
     L = (sp.diags_array(links.sum(1)) - links).tocsc()
-    return -spsolve(L[free][:, free], L[free][:, given].toarray())
+    return -splu(L[free][:, free]).solve(L[free][:, given].toarray())
 
 
 def _around(
