@@ -4,8 +4,11 @@ Exit codes: 0 done; 2 bad input, one line on stderr; 130 stopped with Ctrl-C. Fi
 """
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -142,14 +145,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Keep Ctrl-C for the end: libraries that are stopped halfway through being imported fail in their own words."""
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    pressed = threading.Event()
+    usual = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if pressed.is_set():
+        raise KeyboardInterrupt
+
+
 def _run_fit(config: FitConfig) -> None:
-    from facenb.fit_command import fit_photos
+    with _loading():
+        from facenb.fit_command import fit_photos
 
     fit_photos(config.photos, config.landmarks, config.out, config.model, config.max_side, say=print)
 
 
 def _run_export(config: ExportConfig) -> None:
-    from facenb.export_command import export_face
+    with _loading():
+        from facenb.export_command import export_face
 
     export_face(config.source, config.out, config.model, config.photo, config.neutral, config.seed, config.scale)
     print(config.out)

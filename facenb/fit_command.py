@@ -21,6 +21,7 @@ from facenb.model_source import OPEN, load_model
 from facenb.morphable_model import MorphableModel
 from facenb.photo import photo_size, read_photo, write_photo
 from facenb.pictures import render_face
+from facenb.portrait_fit import fit_portrait
 
 ENDINGS = ("png", "glb", "json")  # in the order of writing
 
@@ -85,8 +86,6 @@ def _jobs(photos: tuple[Path, ...], landmarks: tuple[Path, ...], out: Path) -> l
 def _fit_one(
     job: _Job, model: MorphableModel, source: str, out: Path, max_side: int, say: Callable[[str], None]
 ) -> Path:
-    from facenb.portrait_fit import fit_portrait
-
     photo = read_photo(job.photo, max_side=max_side)  # 3 H W
     small, full = (photo.shape[2], photo.shape[1]), (job.width, job.height)
     scale = torch.tensor(small, dtype=torch.float64) / torch.tensor(full, dtype=torch.float64)

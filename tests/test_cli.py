@@ -2,10 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import trimesh
 from PIL import ExifTags, Image
 
 from facenb.camera import project
-from facenb.cli import main
+from facenb.cli import _loading, main
 from facenb.fit_result import PortraitFit, read_fit
 from facenb.flatten import flatten
 from facenb.model_io import save_model
@@ -64,7 +64,7 @@ def fits(monkeypatch):
             camera, identity, expression, albedo, light, where, {"landmarks_median_px": 1.5, "colour": 0.1}
         )
 
-    monkeypatch.setitem(sys.modules, "facenb.portrait_fit", types.SimpleNamespace(fit_portrait=fit_portrait))
+    monkeypatch.setattr("facenb.fit_command.fit_portrait", fit_portrait)
     return calls
 
 
@@ -265,7 +265,7 @@ def test_a_fit_that_fails_names_its_photo(model_path, photo, points, fits, tmp_p
     def fit_portrait(photo, landmarks, model):
         raise ValueError("the landmarks lie on a line")
 
-    monkeypatch.setitem(sys.modules, "facenb.portrait_fit", types.SimpleNamespace(fit_portrait=fit_portrait))
+    monkeypatch.setattr("facenb.fit_command.fit_portrait", fit_portrait)
     assert run("fit", photo, "--landmarks", points, "--out", tmp_path / "r", "--model", model_path) == 2
     assert capsys.readouterr().err == f"facenb: {photo}: the landmarks lie on a line\n"
 
@@ -330,6 +330,15 @@ def test_ctrl_c_ends_with_code_130_and_no_half_files(model_path, photo, points, 
     assert run("fit", photo, "--landmarks", points, "--out", tmp_path / "r", "--model", model_path) == 130
     assert capsys.readouterr().err == "facenb: stopped\n"
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["ada.glb", "ada.png"]  # whole; the JSON comes last
+
+
+def test_ctrl_c_while_libraries_load_waits_until_they_are_whole():
+    done = []
+    with pytest.raises(KeyboardInterrupt), _loading():
+        signal.raise_signal(signal.SIGINT)
+        done.append("loaded")
+    assert done == ["loaded"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_full_or_forbidden_folder_is_one_line(model_path, photo, points, fits, tmp_path, capsys):
