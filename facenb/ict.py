@@ -51,7 +51,7 @@ def load_ict(folder: str | Path, region: Literal["face", "full"] = "face") -> Mo
 
     `region` "face" keeps the 9,409 vertices of the face, an open surface as the flattening needs it; "full" keeps head,
     eyes and teeth as well. Expressions that move nothing in the region (the pupils' size) are left out. Reads some 150
-    files, about a quarter of a minute; `save_model` keeps the result.
+    files, about ten seconds; `save_model` keeps the result.
 
     Raises ModelFileError, naming the file and the remedy, if a file is missing, damaged or of another topology.
     """
