@@ -2,8 +2,8 @@
 
 The points give camera and shape (`landmark_fit`). Drawing that shape into the photo tells for each pixel where on the
 model it is; the photometry layer then finds light and albedo together, and pixels that the model cannot explain (hair,
-glasses, teeth, shine) lose their say round by round. Section E's softplus clamp, which keeps black pixels from upsetting
-training, is not needed here: a black pixel is one of those.
+glasses, teeth, shine) lose their say round by round. Section E's softplus clamp, which keeps black pixels from
+upsetting training, is not needed here: a black pixel is one of those.
 
 Pixels, millimetres and colours as everywhere; the photo comes in display (sRGB) values.
 """
@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 from facenb.camera import Camera
 from facenb.colour import to_linear, to_srgb
 from facenb.fit_result import PortraitFit
-from facenb.flatten import Flattening, flatten
+from facenb.flatten import Flattening
 from facenb.landmark_fit import fit_landmarks
 from facenb.lighting import SH_CONSTANTS, sh_basis
 from facenb.morphable_model import MorphableModel
@@ -121,11 +121,19 @@ def face_map(
     camera: Camera,
     height: int,
     width: int,
+    closed: bool = False,
 ) -> FaceMap:
-    """Correspondence, normals and depth of every pixel, by drawing the vertices X (mm) of a face of `model`."""
-    fragments = see(X, model.triangles, camera, height, width)
-    uv = flattening.uv[: model.n_vertices].to(X)
-    values = interpolate(fragments, model.triangles, torch.cat([uv, vertex_normals(X, model.triangles), X], -1))[0]
+    """Correspondence, normals and depth of every pixel, by drawing the vertices X (mm) of a face of `model`.
+
+    `closed` draws a lid on the open mouth, too, which belongs to the square but not to the model.
+    """
+    values = torch.cat([vertex_normals(X, model.triangles), X], -1)
+    if closed:
+        X, values, T, uv = flattening.extend(X), flattening.extend(values), flattening.triangles, flattening.uv
+    else:
+        T, uv = model.triangles, flattening.uv[: model.n_vertices]
+    fragments = see(X, T, camera, height, width)
+    values = interpolate(fragments, T, torch.cat([uv.to(X), values], -1))[0]
     uv, n, point = values.split([2, 3, 3], -1)
     n = normalize(n, dim=-1)
     facing = (n * normalize(camera.centre.to(X) - point, dim=-1)).sum(-1).clamp(min=0)

@@ -70,13 +70,13 @@ def sample_texture(texture: Float[Tensor, "C H W"], uv: Float[Tensor, "N 2"]) ->
 
 
 def texture_from_photo(
-    photo: Float[Tensor, "3 H W"],
+    photo: Float[Tensor, "C H W"],
     camera: Camera,
     vertices: Float[Tensor, "V 3"],
     triangles: Int[Tensor, "T 3"],
     flattening: Flattening,
     resolution: int = 512,
-) -> tuple[Float[Tensor, "3 R R"], Float[Tensor, "R R"]]:
+) -> tuple[Float[Tensor, "C R R"], Float[Tensor, "R R"]]:
     """The photo's colours on the flattened face, and how far to trust them.
 
     Each texel's surface point is projected into the photo and the colour there is picked. The weight is the cosine
@@ -85,7 +85,8 @@ def texture_from_photo(
     weight) · another.
 
     Args:
-        vertices, triangles: the fitted face in model coordinates (mm), all that can hide or be seen.
+        vertices, triangles: the fitted face in model coordinates (mm), all that can hide or be seen. Its holes count as
+            closed, so that an open mouth keeps its teeth.
         flattening: of the same vertices.
     """
     X, uv = flattening.extend(vertices), flattening.uv.to(vertices)  # W 3, W 2
@@ -99,14 +100,14 @@ def texture_from_photo(
     towards = normalize(camera.centre - point, dim=-1)
     cosine = (normalize(normal, dim=-1) * towards).sum(-1).clamp(0, 1)  # N
     H, W = photo.shape[1:]
-    fragments = see(vertices, triangles, camera, H, W)
+    fragments = see(X, flattening.triangles, camera, H, W)  # the mouth closed, so that teeth are seen
     uv_photo = (pixel + 0.5) / pixel.new_tensor([W, H])
     inner = sample_texture(fragments.mask.to(vertices), uv_photo)[:, 0] > 0.999  # no background in the bilinear mix
     weight = cosine * (inner & _visible(fragments, pixel, depth, cosine, camera))  # N
-    colours = sample_texture(photo.to(vertices), uv_photo)  # N 3
-    texture = photo.new_zeros(resolution, resolution, 4).to(vertices)
+    colours = sample_texture(photo.to(vertices), uv_photo)  # N C
+    texture = photo.new_zeros(resolution, resolution, len(photo) + 1).to(vertices)
     texture[texels.mask[0]] = torch.cat([colours * (weight > 0)[:, None], weight[:, None]], -1)
-    return texture[..., :3].movedim(-1, 0), texture[..., 3]
+    return texture[..., :-1].movedim(-1, 0), texture[..., -1]
 
 
 def fill_texture(

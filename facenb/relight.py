@@ -1,0 +1,140 @@
+"""Turn the face of a photo, and light it anew (book: *From a photograph to a face*).
+
+A fit takes the photo's light off; what stays is the skin's own colour, pores and all. Where the photo cannot know it,
+on the far side of a turned head or under the hair, the model's albedo fills in. The result is a face that wears its
+own skin and can be drawn from anywhere, in any light.
+
+Colours are display values in [0, 1]; lights are regular (not inverse) and multiply in linear light, as in `pictures`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from facenb.camera import Camera
+from facenb.colour import to_srgb
+from facenb.fit_result import PortraitFit
+from facenb.lighting import shade
+from facenb.morphable_model import MorphableModel
+from facenb.normals import vertex_normals
+from facenb.photometry_layer import model_albedo
+from facenb.pictures import Background, Picture
+from facenb.portrait_fit import face_map, inside_hull, photo_albedo
+from facenb.texture import texture_from_photo, textured_picture
+from facenb.uv_model import UVModel
+
+# The photo's texture fades out between these cosines of the angle to the line of sight: beyond about 75 degrees a pixel
+# smears over centimetres of skin.
+FADE = (0.25, 0.60)
+
+
+@dataclass(frozen=True)
+class SkinnedFace:
+    """A face with a lid on its mouth, ready to be turned and lit.
+
+    Attributes:
+        vertices, normals: mm and unit length, model coordinates.
+        uv: of the vertices, in the square on which `texture` lies.
+        texture: albedo, display values.
+        from_photo: in [0, 1], how much of each texel is the photo's; the rest is the model's.
+    """
+
+    vertices: Float[Tensor, "W 3"]
+    normals: Float[Tensor, "W 3"]
+    triangles: Int[Tensor, "T 3"]
+    uv: Float[Tensor, "W 2"]
+    texture: Float[Tensor, "3 R R"]
+    from_photo: Float[Tensor, "R R"]
+
+
+def skinned_face(
+    photo: Float[Tensor, "3 H W"],
+    fit: PortraitFit,
+    model: MorphableModel,
+    tables: UVModel,
+    *,
+    hair: bool = False,
+    resolution: int = 512,
+) -> SkinnedFace:
+    """The fitted face in its own skin.
+
+    Args:
+        photo: the one that was fitted.
+        tables: `uv_model(model)`.
+        hair: keep whatever the photo shows in front of the face; otherwise only what lies between the landmarks and
+            what the model can explain, so that a fringe gives way to a forehead.
+        resolution: texels on each side of the texture.
+    """
+    X = model.vertices(fit.identity, fit.expression)
+    face = face_map(X, model, tables.flattening, fit.camera, *photo.shape[1:], closed=True)
+    skin = photo_albedo(photo, face, fit.lighting, tables, model)
+    trust = torch.ones_like(face.facing) if hair else _is_face(photo, skin, fit, tables, face.uv)
+    flattening = tables.flattening
+    layers = torch.cat([skin, trust[None]])
+    texture, facing = texture_from_photo(layers, fit.camera, X, model.triangles, flattening, resolution)
+    low, high = FADE
+    fade = ((facing - low) / (high - low)).clamp(0, 1)
+    weight = fade * fade * (3 - 2 * fade) * texture[3]
+    square = (torch.arange(resolution).to(X) + 0.5) / resolution
+    uv = torch.stack(torch.meshgrid(square, square, indexing="xy"), -1).reshape(1, -1, 2)
+    albedo = model_albedo(tables, uv, fit.albedo[None])[0].T.reshape(3, resolution, resolution)
+    albedo = (albedo if model.colour_space == "sRGB" else to_srgb(albedo.clamp(min=0))).clamp(0, 1)
+    return SkinnedFace(
+        vertices=flattening.extend(X),
+        normals=flattening.extend(vertex_normals(X, model.triangles)),
+        triangles=flattening.triangles.to(X.device),
+        uv=flattening.uv.to(X),
+        texture=weight * texture[:3] + (1 - weight) * albedo,
+        from_photo=weight,
+    )
+
+
+def relit_picture(
+    face: SkinnedFace,
+    camera: Camera,
+    height: int,
+    width: int,
+    light: Float[Tensor, "3 9"],
+    *,
+    background: Background = 1.0,
+    antialias: int = 1,
+) -> Picture:
+    """The face in a regular light (`facenb.lighting.lamp`), from any camera: a picture and its coverage."""
+    s = shade(light[None], face.normals)[0].T  # W 3, linear
+    return textured_picture(
+        face.vertices,
+        face.triangles,
+        face.uv,
+        face.texture,
+        camera,
+        height,
+        width,
+        # a display curve is nearly a power law, so that display values of a product are products of display values
+        shading=to_srgb(s.clamp(min=0)),
+        background=background,
+        antialias=antialias,
+    )
+
+
+def _is_face(
+    photo: Float[Tensor, "3 H W"],
+    skin: Float[Tensor, "3 H W"],
+    fit: PortraitFit,
+    tables: UVModel,
+    uv: Float[Tensor, "H W 2"],
+) -> Float[Tensor, "H W"]:
+    """In [0, 1]: 1 between the landmarks and where the skin is as the model expects, with soft borders."""
+    _, H, W = photo.shape
+    expected = model_albedo(tables, uv.reshape(1, -1, 2), fit.albedo[None])[0].T.reshape(3, H, W)
+    distance = (skin - expected).square().mean(0).sqrt()
+    explained = distance < 3 * max(fit.residuals["colour_median"], 0.02)
+    inside = inside_hull(fit.landmarks68, H, W).to(photo.device)
+    size = fit.landmarks68.amax(0) - fit.landmarks68.amin(0)
+    blur = 2 * max(round(size.max().item() / 40), 1) + 1
+    mask = (inside | explained).to(photo)[None]
+    for _ in range(3):  # three box filters are nearly a Gaussian
+        mask = avg_pool2d(mask, blur, stride=1, padding=blur // 2, count_include_pad=False)
+    return mask[0]
