@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from facenb.colour import to_linear
+from facenb.colour import to_linear, to_srgb
 from facenb.open_model.albedo import albedo_statistics, painted_faces
 from facenb.open_model.components import principal_components
 from facenb.open_model.face_maps import face_maps
@@ -88,6 +88,14 @@ def test_blood_takes_green_most_so_skin_turns_red():
 def test_melanin_of_green_inverts_the_skin_model():
     green = np.linspace(0.06, 0.5, 7)
     np.testing.assert_allclose(skin_colour(melanin_of_green(green, 0.3), 0.3)[..., 1], green, rtol=1e-12)
+
+
+def test_skin_passes_near_measured_skin_colours():
+    """L*a*b* of ordinary light, intermediate, tan and brown skin, to within three units of hue and saturation."""
+    for L, a, b in ((70, 9, 15), (65, 10, 17), (60, 11.5, 19), (54, 13, 20.5)):
+        line = lab(to_srgb(torch.from_numpy(skin_colour(np.linspace(0.3, 5, 800), 0.2))).numpy())
+        nearest = line[np.abs(line[:, 0] - L).argmin()]
+        assert np.hypot(nearest[1] - a, nearest[2] - b) < 3
 
 
 def test_amounts_of_pigment_add_in_the_exponent():

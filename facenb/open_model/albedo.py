@@ -158,15 +158,15 @@ class Painter:
             shared, own = rng.standard_normal((n, 1)), rng.standard_normal((n, 2))
             return (np.reshape(mean, (-1, 1)) + sd * (0.94 * shared + 0.34 * own))[:, maps.side[v]]
 
-        middle = both(0, 1.2) + both(0, 1.5) * (s - 0.5) + both(0, 2.0) * (0.25 - (s - 0.55) ** 2)
-        thickness = both(3.1 + 1.2 * people.masculine, 0.6).clip(2.0) * (1.05 - 0.5 * s.clip(0, 1) ** 1.5)
+        middle = both(0, 0.8) + both(0, 1.1) * (s - 0.5) + both(0, 1.5) * (0.25 - (s - 0.55) ** 2)
+        thickness = both(3.1 + 1.2 * people.masculine, 0.5).clip(2.0) * (1.05 - 0.5 * s.clip(0, 1) ** 1.5)
         start, end = both(0.0, 0.05), both(0.98, 0.06)
         along = ramp(s - start, 0.12) * ramp(end - s, 0.14)
         across = np.exp(-(np.abs((h - middle) / thickness) ** 2.5))
         ragged = 0.9 + 0.14 * rng.standard_normal((n, 16)) @ self.strokes[:, v] / 4 + 0.05 * self.strokes[0, v]
-        dense = rng.uniform(0.72, 1.0, (n, 1)) * (0.88 + 0.12 * column(people.masculine))
+        dense = rng.uniform(0.8, 1.0, (n, 1)) * (0.9 + 0.1 * column(people.masculine))
         cover = (dense * along * across * ragged).clip(0, 0.9)
-        colour[:, v] = blend(colour[:, v], people.hair, cover)
+        colour[:, v] = blend(colour[:, v], 0.7 * people.hair, cover)  # brows are darker than the hair of the head
         return colour
 
     def _lashes(

@@ -12,9 +12,9 @@ dark), of haemoglobin about 0.2.
 
 `BASE` and `MU_MELANIN` are a least-squares fit to ten colours along the range of human skin, from L*a*b* (76, 6, 12)
 over (60, 11.5, 19) and (42, 13, 18) to (26, 6.5, 7). The exponents fall with wavelength nearly like λ^−3.3, which is
-the absorption of melanin in tissue. `SURFACE` is a compromise: measured dark skin is greyer than ours by up to seven
-units, but colours that curve away from a straight line cannot be followed by a linear model. The remaining spectra are
-chosen by eye.
+the absorption of melanin in tissue. `SURFACE` is a compromise: our light and brown skin stays within three units of those
+colours, but our darkest is up to ten units more saturated, because a linear model cannot follow colours that curve away
+from a straight line. The remaining spectra are chosen by eye.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 BASE = np.array([0.832, 0.742, 0.672])  # skin without blood and pigment
-SURFACE = np.array([0.004, 0.028, 0.026])  # scattered before it meets a pigment: why very dark skin is less saturated
+SURFACE = np.array([0.004, 0.022, 0.019])  # scattered before it meets a pigment: why very dark skin is less saturated
 MU_MELANIN = np.array([0.41, 0.717, 1.0])
 MU_HAEMOGLOBIN = np.array([0.12, 0.62, 0.50])  # green most of all: the bands at 542 and 577 nm
 MU_CAROTENE = np.array([0.0, 0.05, 0.5])
