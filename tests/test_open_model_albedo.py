@@ -90,7 +90,7 @@ def test_melanin_of_green_inverts_the_skin_model():
     np.testing.assert_allclose(skin_colour(melanin_of_green(green, 0.3), 0.3)[..., 1], green, rtol=1e-12)
 
 
-def test_skin_passes_near_measured_skin_colours():
+def test_skin_passes_near_ordinary_skin_colours():
     """L*a*b* of ordinary light, intermediate, tan and brown skin, to within three units of hue and saturation."""
     for L, a, b in ((70, 9, 15), (65, 10, 17), (60, 11.5, 19), (54, 13, 20.5)):
         line = lab(to_srgb(torch.from_numpy(skin_colour(np.linspace(0.3, 5, 800), 0.2))).numpy())

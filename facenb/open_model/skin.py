@@ -12,9 +12,9 @@ dark), of haemoglobin about 0.2.
 
 `BASE` and `MU_MELANIN` are a least-squares fit to ten colours along the range of human skin, from L*a*b* (76, 6, 12)
 over (60, 11.5, 19) and (42, 13, 18) to (26, 6.5, 7). The exponents fall with wavelength nearly like λ^−3.3, which is
-the absorption of melanin in tissue. `SURFACE` is a compromise: our light and brown skin stays within three units of those
-colours, but our darkest is up to ten units more saturated, because a linear model cannot follow colours that curve away
-from a straight line. The remaining spectra are chosen by eye.
+the absorption of melanin in tissue. `SURFACE` is a compromise: our light and brown skin stays within three units of
+those colours, but our darkest is up to ten units more saturated, because a linear model cannot follow colours that
+curve away from a straight line. The remaining spectra are chosen by eye.
 """
 
 import numpy as np
