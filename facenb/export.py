@@ -1,10 +1,9 @@
 """A face as a file that other programs open: OBJ, PLY and GLB.
 
-| ending | unit | colours | for |
-|---|---|---|---|
-| .obj | mm | display values after x y z (an extension that MeshLab and Blender read), or a texture in a .png beside
-it | editors | | .ply | mm | display values, 8 bits | measuring, point clouds |
-| .glb | **metres** | *linear* values, or a texture inside the file | web pages, engines, Blender |
+* .obj, for editors: mm; display values after x y z (an extension that MeshLab and Blender read), or a texture in a .png
+  beside it.
+* .ply, for measuring and point clouds: mm; display values, 8 bits.
+* .glb, for web pages, engines and Blender: **metres**; *linear* values, or a texture inside the file.
 
 glTF fixes its unit (metres), its axes (+Y up, the front looks along +Z: our own) and its colours: vertex colours are
 linear light, textures are sRGB. Who writes display values into COLOR_0 gets a pale face. The other two formats fix
