@@ -18,11 +18,14 @@ from jaxtyping import Float, Int
 
 
 def tutte_embedding(
-    weights: sp.csr_array, fixed: Int[np.ndarray, " L"], fixed_uv: Float[np.ndarray, "L 2"]
+    weights: sp.csr_array,
+    fixed: Int[np.ndarray, " L"],
+    fixed_uv: Float[np.ndarray, "L 2"],
 ) -> Float[np.ndarray, "W 2"]:
-    """Solve Σ_j w_ij (u_j − u_i) = 0 for all vertices i but the `fixed` ones, which stay at `fixed_uv`.
+    """Solve Σ_j w_ij (u_j − u_i) = 0; the vertices `fixed` stay at `fixed_uv`.
 
-    `weights` (W, W) are non-negative with the pattern of the mesh's edges; they need not be symmetric.
+    `weights` (W, W) are non-negative with the pattern of the mesh's edges; they need
+    not be symmetric.
     """
     n = weights.shape[0]
     free = np.setdiff1d(np.arange(n), fixed)
@@ -30,36 +33,46 @@ def tutte_embedding(
     uv[fixed] = fixed_uv
     if len(free):
         W = weights.tocsr()[free]
-        L = sp.diags_array(W.sum(axis=1)) - W[:, free]  # positive row sums: L is an M-matrix, never singular
-        # its pattern is symmetric and the diagonal dominates: no pivoting, and an ordering made for that
+        L = sp.diags_array(W.sum(axis=1)) - W[:, free]  # an M-matrix, never singular
+        # symmetric pattern, dominant diagonal: no pivoting, and an ordering for that
         lu = sp.linalg.splu(
-            L.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+            L.tocsc(),
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
         )
         uv[free] = lu.solve(W[:, fixed] @ fixed_uv)
     return uv
 
 
-def mean_value_weights(X: Float[np.ndarray, "W 3"], triangles: Int[np.ndarray, "T 3"]) -> sp.csr_array:
-    """w_ij = (tan(α/2) + tan(β/2)) / ‖x_j − x_i‖, α and β the angles at i on both sides of the edge (Floater 2003).
+def mean_value_weights(
+    X: Float[np.ndarray, "W 3"],
+    triangles: Int[np.ndarray, "T 3"],
+) -> sp.csr_array:
+    """w_ij = (tan(α/2) + tan(β/2)) / ‖x_j − x_i‖ with the angles at i (Floater 2003).
 
-    Each triangle adds its share to the two edges that leave each of its corners. Always positive: needles and folded
-    corners, where the tangent is 0 or ∞, are clipped to [10⁻⁴, 10⁴], and edges shorter than 10⁻⁴ of the median count as
-    that long.
+    Each triangle adds its share to the two edges that leave each of its corners.
+    Always positive: at needles and folded corners the tangent is clipped to
+    [10⁻⁴, 10⁴], and edges shorter than 10⁻⁴ of the median count as that long.
     """
     rows, columns, values = [], [], []
     corners = X[triangles]  # T 3 3
-    shortest = 1e-4 * np.median(np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=-1))
+    lengths = np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=-1)
+    shortest = 1e-4 * np.median(lengths)
     for k in range(3):
-        i, p, q = triangles[:, k], triangles[:, (k + 1) % 3], triangles[:, (k + 2) % 3]
+        i, p, q = np.roll(triangles, -k, axis=1).T
         a, b = X[p] - X[i], X[q] - X[i]
         na, nb = np.linalg.norm(a, axis=-1), np.linalg.norm(b, axis=-1)
         sine, cosine = np.linalg.norm(np.cross(a, b), axis=-1), (a * b).sum(-1)
-        half = (sine / np.maximum(na * nb + cosine, np.finfo(float).tiny)).clip(1e-4, 1e4)  # tan(θ/2) = sin/(1 + cos)
+        # tan(θ/2) = sin θ / (1 + cos θ)
+        half = sine / np.maximum(na * nb + cosine, np.finfo(float).tiny)
+        half = half.clip(1e-4, 1e4)
         rows += [i, i]
         columns += [p, q]
         values += [half / np.maximum(na, shortest), half / np.maximum(nb, shortest)]
     index = (np.concatenate(rows), np.concatenate(columns))
-    return sp.coo_array((np.concatenate(values), index), shape=(len(X), len(X))).tocsr()
+    W = sp.coo_array((np.concatenate(values), index), shape=(len(X), len(X)))
+    return W.tocsr()  # adds up the shares of an edge
 
 
 def level_areas(

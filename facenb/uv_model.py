@@ -97,7 +97,7 @@ def uv_model(
     resolution: int = 320,
     dtype: torch.dtype | None = None,
 ) -> UVModel:
-    """Rasterise all components of `model` over the square, `resolution`² texels (section A of the supplement).
+    """Rasterise all components of `model` over the square, `resolution` texels each way (section A of the supplement).
 
     Args:
         flattening: by default `flatten(model)`.
@@ -143,41 +143,52 @@ def uv_model(
 def bilinear(
     uv: Float[Tensor, "*batch 2"], height: int, width: int
 ) -> tuple[Int[Tensor, "*batch 4"], Float[Tensor, "*batch 4"]]:
-    """The four texels around (u, v), as rows of a texel-major table, and their weights, which sum to 1.
+    """The four texels around (u, v), as rows of a table, and their weights; Σ = 1.
 
-    In the order (r, c), (r, c+1), (r+1, c), (r+1, c+1). Outside the outermost texel centres the value is clamped: there
-    the derivative across the rim is zero. The weights are differentiable in u and v; a coordinate that is not a number
-    makes them NaN, the indices stay valid.
+    In the order (r, c), (r, c+1), (r+1, c), (r+1, c+1). Outside the outermost texel
+    centres the value is clamped: there the derivative across the rim is zero. The
+    weights are differentiable in u and v; a coordinate that is not a number makes
+    them NaN, the indices stay valid.
     """
     x = (uv[..., 0] * width - 0.5).clamp(0, width - 1)
     y = (uv[..., 1] * height - 0.5).clamp(0, height - 1)
-    # clamped after the conversion too: it is undefined for NaN, and at the far rim the last *pair* of texels is meant
+    # clamped after the conversion too: that is undefined for NaN, and at the far rim
+    # the last *pair* of texels is meant
     c = x.detach().floor().long().clamp(0, max(width - 2, 0))
     r = y.detach().floor().long().clamp(0, max(height - 2, 0))
     f, g = x - c, y - r
     right, down = min(1, width - 1), min(1, height - 1) * width
     first = r * width + c
-    index = torch.stack([first, first + right, first + down, first + down + right], -1)
-    return index, torch.stack([(1 - f) * (1 - g), f * (1 - g), (1 - f) * g, f * g], -1)
+    index = [first, first + right, first + down, first + down + right]
+    weight = [(1 - f) * (1 - g), f * (1 - g), (1 - f) * g, f * g]
+    return torch.stack(index, -1), torch.stack(weight, -1)
 
 
 def sample_table(
-    table: Float[Tensor, "HW C"], height: int, width: int, uv: Float[Tensor, "*batch 2"]
+    table: Float[Tensor, "HW C"],
+    height: int,
+    width: int,
+    uv: Float[Tensor, "*batch 2"],
 ) -> Float[Tensor, "*batch C"]:
-    """Bilinear samples of a texel-major table at (u, v); differentiable in u and v, not in the table.
+    """Bilinear samples of a texel-major table at (u, v).
 
-    One weighted sum of four rows each (`embedding_bag`), nothing of size four times the result in between. Equal to
-    `torch.nn.functional.grid_sample` with `align_corners=False, padding_mode="border"` on the transposed table, and
-    several times faster (`make bench`). A table in half precision is summed in its own type and returned in float32: it
-    saves memory, not time.
+    Differentiable in u and v, not in the table. Each sample is one weighted sum of
+    four rows (`embedding_bag`); nothing of four times its size is made in between.
+    Equal to `torch.nn.functional.grid_sample` on the transposed table, with
+    `align_corners=False, padding_mode="border"`, and several times faster (`make
+    bench`). A table in half precision is summed in its own type and returned in
+    float32: it saves memory, not time.
+
+    Raises ValueError if the table has not height · width rows.
     """
     if table.shape[0] != height * width:
-        raise ValueError(f"a table of {height} × {width} texels has {height * width} rows, this one {table.shape[0]}")
+        raise ValueError(f"a table of {len(table)} rows for {height} × {width} texels")
     index, weight = bilinear(uv.reshape(-1, 2), height, width)
     if table.dtype in HALF:
         samples = _HalfTable.apply(table, index, weight)
     else:
-        samples = embedding_bag(index, table, per_sample_weights=weight.to(table.dtype), mode="sum")
+        weight = weight.to(table.dtype)
+        samples = embedding_bag(index, table, per_sample_weights=weight, mode="sum")
     return samples.reshape(*uv.shape[:-1], table.shape[1])
 
 
@@ -198,7 +209,7 @@ def locate_texels(flattening: Flattening, height: int, width: int) -> tuple[Int[
 
 
 def texels_per_region(model: MorphableModel, flattening: Flattening, resolution: int = 320) -> dict[str, int]:
-    """How many of `resolution`² texels lie in each of the model's regions (weight above ½, filled holes excluded)."""
+    """How many of the square's texels lie in each of the model's regions (weight above ½, filled holes excluded)."""
     triangle, b = locate_texels(flattening, resolution, resolution)
     face = flattening.source[triangle] >= 0
     corner = flattening.triangles[triangle]
