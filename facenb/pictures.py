@@ -266,7 +266,7 @@ def see(
     width: int,
     antialias: int = 1,
 ) -> Fragments:
-    """What the (single) camera sees of the mesh, with `antialias`² samples a pixel: fragments (1, sH, sW)."""
+    """What the (single) camera sees of the mesh, with `antialias` squared samples a pixel: fragments (1, sH, sW)."""
     pixels, depth = project(_supersampled(camera, height, width, antialias, vertices), vertices)
     on_screen = torch.cat([pixels, depth[:, None]], -1)  # V 3
     return rasterise(on_screen[None], triangles, height * antialias, width * antialias)

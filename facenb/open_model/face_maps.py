@@ -1,6 +1,6 @@
 """Where on the face what is: soft maps that the albedo paints through (book: *Morphable models*).
 
-Everything is measured from the landmarks in mm and written in |x|, so that maps are exactly mirror-symmetric on a
+Everything is measured from the landmarks in mm and written in the size of x, so that maps are exactly mirror-symmetric on a
 mirror-symmetric mesh. Maps are arrays (V,) in [0, 1] unless stated otherwise.
 """
 

@@ -1,7 +1,7 @@
 """Named parts of the face as soft vertex weights (book: *Morphable models*).
 
 Two come from MakeHuman's painted masks (lips, eyelids), two from the mesh itself (eyes, inside of the lips); the
-others are measured in mm from the landmarks. All depend on |x|, y and z only, so they are exactly mirror-symmetric on
+others are measured in mm from the landmarks. All depend on the size of x, y and z only, so they are exactly mirror-symmetric on
 a mirror-symmetric mesh. Weights lie in [0, 1].
 """
 

@@ -3,8 +3,7 @@
 Five steps, each symmetric about the plane x = 0, so that the finished mesh is too:
 
 1. take the head with its pockets (mouth bag, eye sockets) and subdivide it once: X_fine = S X_base;
-2. drop the pockets, except one ring behind the lips so that they curl inwards, and cut the face out along a painted
-mask;
+2. drop the pockets, except one ring behind the lips so that they curl inwards, and cut along a painted mask;
 3. smooth the cut and the lips, by averaging rows of S: the map from base to face stays linear;
 4. split the quads along their shorter diagonal;
 5. close each eye with a patch of vertices that follow the lids and lie on the eyeball.
