@@ -34,8 +34,8 @@ NAME = "open model"
 PRESETS = {
     "smile": {"mouthSmileLeft": 0.7, "mouthSmileRight": 0.7, "cheekSquintLeft": 0.4, "cheekSquintRight": 0.4},
     "jaw open": {"jawOpen": 0.7},
-    "blink": {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0},
-    "wink": {"eyeBlinkLeft": 1.0, "cheekSquintLeft": 0.5, "mouthSmileLeft": 0.3},
+    "blink": {"eyeBlinkLeft": 0.85, "eyeBlinkRight": 0.85},
+    "wink": {"eyeBlinkLeft": 0.85, "cheekSquintLeft": 0.5, "mouthSmileLeft": 0.3},
     "brows up": {"browInnerUp": 1.0, "browOuterUpLeft": 1.0, "browOuterUpRight": 1.0},
     "frown": {"browDownLeft": 1.0, "browDownRight": 1.0, "mouthFrownLeft": 0.6, "mouthFrownRight": 0.6},
     "pucker": {"mouthPucker": 1.0},

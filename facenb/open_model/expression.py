@@ -24,8 +24,9 @@ UNITS = "mpfb2/targets/expression/units"
 ANCESTRIES = ("african", "asian", "caucasian")  # each has its own copy of the units; we take their mean
 UNUSED = ("tongueOut",)  # the model has no tongue
 
-# Strongest use of an action, where 1 is the artist's extreme. Full smiles and sideways mouths fold the cheeks.
-CAPS = {"mouthSmile": 0.7, "mouthLeft": 0.6, "mouthRight": 0.6}
+# Strongest use of an action, where 1 is the artist's extreme. Full smiles and sideways mouths fold the cheeks, and
+# a full blink pulls the upper lid over the lower one.
+CAPS = {"eyeBlink": 0.85, "mouthSmile": 0.7, "mouthLeft": 0.6, "mouthRight": 0.6}
 MOST_ACTIONS, MOST_UNITS = 5, 3
 CHANCE_OF_UNITS = 0.5
 CHANCE_OF_BOTH_SIDES = 0.85
