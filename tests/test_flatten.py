@@ -6,10 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from basel_file import write_basel
 from conftest import random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facenb.bfm import load_bfm
 from facenb.flatten import check_bijective, flatten, signed_areas, square_rim
 from facenb.mesh_topology import MeshError, boundary_loops, edges, vertex_adjacency
 from facenb.morphable_model import MorphableModel
@@ -252,6 +254,16 @@ def test_uniform_weights_lose_the_eyes_and_the_default_finds_them(face):
     """Texels of 320² in both eyes: a handful with uniform weights, hundreds with mean value, thousands by default."""
     eyes = {weights: texels_per_region(face, flatten(face, weights))["eyes"] for weights in WEIGHTS}
     assert eyes["uniform"] < 20 and 150 < eyes["mean-value"] < 500 and eyes["stretch"] > 1500
+
+
+def test_a_basel_file_is_flattened_like_any_other_model(tiny_model, tmp_path):
+    """float32 vertices from a file, the same closed mouth, no fold."""
+    write_basel(tmp_path / "basel.h5", tiny_model)
+    model = load_bfm(tmp_path / "basel.h5")
+    flat = flatten(model)
+    assert (signed_areas(flat) > 0).all() and sorted(flat.parents[0].tolist()) == list(range(24))
+    tables = uv_model(model, flat, 32)
+    assert tables.shape.dtype == torch.float32 and tables.shape.isfinite().all() and tables.albedo.isfinite().all()
 
 
 @pytest.mark.parametrize(
