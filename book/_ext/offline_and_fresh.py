@@ -4,6 +4,7 @@
 * jupyter-cache looks at a notebook's code only; an edit in `facenb/` or a new version of a dependency would re-execute
   nothing. Here the cache's folder carries a hash of the package, the requirements and the Python version.
 * The theme declares one inline script twice, which browsers report as an error; the second copy goes.
+* Formulas in docstrings keep their lines on the package's pages.
 * Chapters are written as text notebooks; the page offers each of them as .ipynb, too.
 """
 
@@ -50,6 +51,18 @@ def offer_notebook(app, page, template, context, doctree):
     context["ipynb_source"] = name
 
 
+def keep_formulas_as_written(app, what, name, obj, options, lines):
+    """An indented paragraph of a docstring is a formula or an example: its line breaks matter."""
+    written = []
+    for i, line in enumerate(lines):
+        if line.startswith("    ") and i > 0 and not lines[i - 1]:
+            before = next((text for text in reversed(written) if text), "")
+            if not before.startswith(" "):
+                written += ["::", ""]
+        written.append(line)
+    lines[:] = written
+
+
 def drop_repeated_scripts(app, page, template, context, doctree):
     seen = set()
     scripts = []
@@ -74,6 +87,7 @@ def copy_scripts(app, exception):
 
 def setup(app):
     app.connect("config-inited", choose_cache)
+    app.connect("autodoc-process-docstring", keep_formulas_as_written, priority=400)  # before napoleon (500)
     app.connect("html-page-context", offer_notebook, priority=400)  # before the theme builds its buttons (501)
     app.connect("html-page-context", drop_repeated_scripts, priority=900)  # after everyone has added theirs
     app.connect("build-finished", copy_scripts)

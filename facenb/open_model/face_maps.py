@@ -1,7 +1,7 @@
 """Where on the face what is: soft maps that the albedo paints through (book: *Morphable models*).
 
-Everything is measured from the landmarks in mm and written in the size of x, so that maps are exactly mirror-symmetric on a
-mirror-symmetric mesh. Maps are arrays (V,) in [0, 1] unless stated otherwise.
+Everything is measured from the landmarks in mm and depends on the size of x only, so that maps are exactly
+mirror-symmetric on a mirror-symmetric mesh. Maps are arrays (V,) in [0, 1] unless stated otherwise.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Named parts of the face as soft vertex weights (book: *Morphable models*).
 
 Two come from MakeHuman's painted masks (lips, eyelids), two from the mesh itself (eyes, inside of the lips); the
-others are measured in mm from the landmarks. All depend on the size of x, y and z only, so they are exactly mirror-symmetric on
-a mirror-symmetric mesh. Weights lie in [0, 1].
+others are measured in mm from the landmarks. None asks for the sign of x, so they are exactly mirror-symmetric on a
+mirror-symmetric mesh. Weights lie in [0, 1].
 """
 
 from __future__ import annotations
