@@ -26,9 +26,8 @@ from facenb.open_model.lips import relax_lips, throat
 from facenb.open_model.makehuman import BaseMesh, painted_mask, texture_islands
 from facenb.open_model.subdivision import catmull_clark, quad_edges, quad_links, quad_loops, shared_loop
 
-MASK_LEVEL = (
-    0.35  # the painted face mask fades out; at this level it ends on the crown, before the ears, under the chin
-)
+# The painted face mask fades out; at this level it ends on the crown, before the ears and under the chin.
+MASK_LEVEL = 0.35
 RIM_ROUNDS = 12  # of smoothing the cut
 
 
