@@ -39,6 +39,7 @@ TUKEY = 4.685  # residuals beyond this many standard deviations count nothing (9
 # pixels shout the prior down, and the albedo learns the shine on the cheeks.
 CORRELATED_PIXELS = 50
 WHITE_LIGHT = 0.02  # how strongly the light is held to be white and of the usual exposure; a pixel's own say is one
+BRIGHTEN = 1.5  # reciprocal shading beyond which a pixel's light is rather an error of its normal
 EXPOSURE = 0.9  # shading of a well-exposed face: white paper in its place would be just short of white in the photo
 
 
@@ -127,13 +128,12 @@ def face_map(
 
     `closed` draws a lid on the open mouth, too, which belongs to the square but not to the model.
     """
-    values = torch.cat([vertex_normals(X, model.triangles), X], -1)
     if closed:
-        X, values, T, uv = flattening.extend(X), flattening.extend(values), flattening.triangles, flattening.uv
+        X, T, uv = flattening.extend(X), flattening.triangles.to(X.device), flattening.uv
     else:
         T, uv = model.triangles, flattening.uv[: model.n_vertices]
     fragments = see(X, T, camera, height, width)
-    values = interpolate(fragments, T, torch.cat([uv.to(X), values], -1))[0]
+    values = interpolate(fragments, T, torch.cat([uv.to(X), vertex_normals(X, T), X], -1))[0]
     uv, n, point = values.split([2, 3, 3], -1)
     n = normalize(n, dim=-1)
     facing = (n * normalize(camera.centre.to(X) - point, dim=-1)).sum(-1).clamp(min=0)
@@ -218,10 +218,12 @@ def photo_albedo(
 ) -> Float[Tensor, "3 H W"]:
     """The photo with its light taken off, i ⊙ (F l), in display values: the skin's own colour, pores and all.
 
-    Black outside the face.
+    Black outside the face. Nothing is brightened more than `BRIGHTEN` times: in the folds of a smile the model's normals
+    are not the photo's, and a bright cheek would turn white.
     """
     H, W = face.mask.shape
     inverse = inverse_shading(tables, face.uv.reshape(1, -1, 2), lighting[None], face.normal.reshape(1, -1, 3))
+    inverse = inverse * (BRIGHTEN / inverse.mean(-1, keepdim=True)).clamp(0, 1)
     albedo = in_model_space(photo, model) * inverse[0].T.reshape(3, H, W)
     albedo = albedo if model.colour_space == "sRGB" else to_srgb(albedo.clamp(0, 1))
     return (albedo * face.mask).clamp(0, 1)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from scipy.ndimage import label
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from facenb.camera import Camera
 from facenb.colour import to_srgb
@@ -82,10 +83,11 @@ def skinned_face(
     uv = torch.stack(torch.meshgrid(square, square, indexing="xy"), -1).reshape(1, -1, 2)
     albedo = model_albedo(tables, uv, fit.albedo[None])[0].T.reshape(3, resolution, resolution)
     albedo = (albedo if model.colour_space == "sRGB" else to_srgb(albedo.clamp(min=0))).clamp(0, 1)
+    closed, T = flattening.extend(X), flattening.triangles.to(X.device)
     return SkinnedFace(
-        vertices=flattening.extend(X),
-        normals=flattening.extend(vertex_normals(X, model.triangles)),
-        triangles=flattening.triangles.to(X.device),
+        vertices=closed,
+        normals=vertex_normals(closed, T),
+        triangles=T,
         uv=flattening.uv.to(X),
         texture=weight * texture[:3] + (1 - weight) * albedo,
         from_photo=weight,
@@ -130,11 +132,15 @@ def _is_face(
     _, H, W = photo.shape
     expected = model_albedo(tables, uv.reshape(1, -1, 2), fit.albedo[None])[0].T.reshape(3, H, W)
     distance = (skin - expected).square().mean(0).sqrt()
-    explained = distance < 3 * max(fit.residuals["colour_median"], 0.02)
     inside = inside_hull(fit.landmarks68, H, W).to(photo.device)
     size = fit.landmarks68.amax(0) - fit.landmarks68.amin(0)
     blur = 2 * max(round(size.max().item() / 40), 1) + 1
-    mask = (inside | explained).to(photo)[None]
+    # Some strands of hair have the colour of skin, but among their neighbours there are others that have not.
+    strange = (distance > 3 * max(fit.residuals["colour_median"], 0.02)).to(photo)[None]
+    explained = max_pool2d(strange, 2 * blur + 1, stride=1, padding=blur)[0] == 0
+    # A forehead is joined to the face; a patch that is not has its colour by chance.
+    patch = torch.from_numpy(label((inside | explained).cpu().numpy())[0]).to(photo.device)
+    mask = torch.isin(patch, patch[inside].unique()).to(photo)[None]
     for _ in range(3):  # three box filters are nearly a Gaussian
         mask = avg_pool2d(mask, blur, stride=1, padding=blur // 2, count_include_pad=False)
     return mask[0]

@@ -51,10 +51,12 @@ def textured_picture(
     """
     fragments = see(vertices, triangles, camera, height, width, antialias)
     mask = fragments.mask[0]
-    uv = interpolate(fragments, triangles, uv.to(vertices))[0][mask]  # N 2
+    values = uv.to(vertices) if shading is None else torch.cat([uv.to(vertices), shading.to(vertices)], -1)
+    values = interpolate(fragments, triangles, values)[0][mask]  # N 2 or N 5
+    uv = values[:, :2]
     colours = texture(uv) if callable(texture) else sample_texture(texture.to(vertices), uv)
     if shading is not None:
-        colours = colours * interpolate(fragments, triangles, shading.to(vertices))[0][mask]
+        colours = colours * values[:, 2:]
     picture = colours.new_zeros(*mask.shape, 3).index_put((mask,), colours)
     return resolve(picture, fragments, background, antialias)
 
@@ -90,7 +92,7 @@ def texture_from_photo(
         flattening: of the same vertices.
     """
     X, uv = flattening.extend(vertices), flattening.uv.to(vertices)  # W 3, W 2
-    N = flattening.extend(vertex_normals(vertices, triangles))
+    N = vertex_normals(X, flattening.triangles)  # of the closed mesh: the lips' rim curls inwards, a lid does not
     square = torch.cat([uv * resolution - 0.5, torch.ones_like(uv[:, :1])], -1)  # the UV square as a picture
     texels = rasterise(square[None], flattening.triangles, resolution, resolution)
     point, normal = interpolate(texels, flattening.triangles, torch.cat([X, N], -1))[0][texels.mask[0]].split(3, -1)
@@ -103,7 +105,9 @@ def texture_from_photo(
     fragments = see(X, flattening.triangles, camera, H, W)  # the mouth closed, so that teeth are seen
     uv_photo = (pixel + 0.5) / pixel.new_tensor([W, H])
     inner = sample_texture(fragments.mask.to(vertices), uv_photo)[:, 0] > 0.999  # no background in the bilinear mix
-    weight = cosine * (inner & _visible(fragments, pixel, depth, cosine, camera))  # N
+    in_hole = (flattening.source < 0)[texels.triangle[0][texels.mask[0]]]  # N: a lid has no slant, nor do rims hide it
+    visible = _visible(fragments, pixel, depth, cosine, camera) | in_hole
+    weight = torch.where(in_hole, 1.0, cosine) * (inner & visible)  # N
     colours = sample_texture(photo.to(vertices), uv_photo)  # N C
     texture = photo.new_zeros(resolution, resolution, len(photo) + 1).to(vertices)
     texture[texels.mask[0]] = torch.cat([colours * (weight > 0)[:, None], weight[:, None]], -1)
