@@ -1,9 +1,10 @@
 """Race our code against its peers: `make bench`, or `python -m benchmarks.run [--quick] [--only NAME]` from the root.
 
-Ours and peer take turns in one process with one thread, so that whatever else the machine does slows both; the figures
-are medians. Memory is the kernel's own peak of resident memory (VmHWM) above what was resident before the call, with
-the allocator's free memory returned first. It counts the buffers of every library, where a profiler of tensors sees
-only PyTorch's, and it misses no short peak, as sampling would. Linux only; elsewhere the two fields are null.
+Ours and peer take turns in one process with one thread; the figures are medians. Time is the processor time of the
+process (user and system), so that waiting for a busy machine does not count, though its crowded caches do. Memory is
+the kernel's own peak of resident memory (VmHWM) above what was resident before the call, with the allocator's free
+memory returned first. It counts the buffers of every library, where a profiler of tensors sees only PyTorch's, and it
+misses no short peak, as sampling would. Linux only; elsewhere the two memory fields are null.
 """
 
 import argparse
@@ -28,10 +29,10 @@ STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def milliseconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
+    """Processor time of one call, all threads together."""
+    start = time.process_time()
     work()
-    return 1e3 * (time.perf_counter() - start)
+    return 1e3 * (time.process_time() - start)
 
 
 def _resident(field: str) -> float:

@@ -64,7 +64,9 @@ def solve_geometry(
         weight: w_j ≥ 0; one means a pixel in full.
         pixels: (x, y) in px.
         shape_weight: α of the rows [0 E], per component or the same for all. The maximum a-posteriori choice is the
-            variance in mm² that the model point of a full pixel has; each coefficient has unit variance.
+            variance in mm² that the model point of a full pixel has; each coefficient has unit variance. Noise in depth
+            and correspondence biases the face towards smallness however many pixels there are: against that the weight
+            must grow with their number, by about 0.1 mm² each (the chapter measures it).
         centre_weight: α of the three q rows of [E₁₂ 0], in full pixels (the other nine rows have no weight): pulls the
             camera centre q to `centre`. For near-planar depth, where d x and 1 are collinear and q is undetermined.
         centre: target of q, mm; None is (0, 0, z₀) with z₀ = `centre_distance`, as in the paper. "axis" solves twice:

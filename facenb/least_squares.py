@@ -61,12 +61,13 @@ class Basis:
         B, A, K = coefficients.shape
         last = means if self.mean is None else 0 * means
         flat = torch.cat([coefficients, last.expand(B, A)[..., None]], dim=-1).reshape(B * A, K + 1).T
-        size = len(self.table) if self.table.dtype == flat.dtype else 16384  # convert half precision block by block
-        blocks = [block.to(flat.dtype).reshape(-1, K + 1) @ flat for block in self.table.split(size)]
-        maps = blocks[0] if len(blocks) == 1 else torch.cat(blocks)  # HW·3 B·A
         index, weight = bilinear(uv, self.height, self.width)  # B S 4
+        low, high = int(index.min()), int(index.max()) + 1  # a face seldom fills the square
+        size = high - low if self.table.dtype == flat.dtype else 16384  # convert half precision block by block
+        blocks = [block.to(flat.dtype).reshape(-1, K + 1) @ flat for block in self.table[low:high].split(size)]
+        maps = blocks[0] if len(blocks) == 1 else torch.cat(blocks)  # HW·3 B·A
         image = torch.arange(B, device=uv.device)[:, None, None]
-        values = torch.einsum("bst,bstka->bsak", weight, maps.reshape(-1, 3, B, A)[index, :, image])
+        values = torch.einsum("bst,bstka->bsak", weight, maps.reshape(-1, 3, B, A)[index - low, :, image])
         if self.mean is not None:
             x = torch.einsum("bst,bstk->bsk", weight, self.mean.to(flat.dtype)[index])
             values = values + means[:, None] * x[:, :, None]
@@ -179,8 +180,9 @@ def normal_equations(basis: Basis, problem: Problem) -> NormalEquations:
         for b in range(B):
             texel = bilinear(problem.uv[b], basis.height, basis.width)[0][:, 0]
             for part in texel.argsort().split(CHUNK):  # neighbours share cache lines
-                X = basis.rows(problem.uv[b, part], root[b, part])  # s 3 K+1
-                z = problem.z[b, part] * root[b, part, None, None]  # s 3 C
+                uv, z, scale = (x[b].index_select(0, part) for x in (problem.uv, problem.z, root))
+                X = basis.rows(uv, scale)  # s 3 K+1
+                z = z * scale[:, None, None]  # s 3 C
                 z_channels = z.transpose(0, 1)  # 3 s C
                 zx[b] += torch.bmm(z_channels.mT, X.transpose(0, 1))
                 zz[b] += torch.bmm(z_channels.mT.double(), z_channels.double())
