@@ -34,7 +34,7 @@ class Camera:
 
     @property
     def centre(self) -> Float[Tensor, "*batch 3"]:
-        """Where the camera stands, in model coordinates (mm), which is the point that K (R X + t) sends to zero, q = −Rᵀ t."""
+        """Where the camera stands, in model coordinates (mm), so that K (R X + t) is zero there: q = −Rᵀ t."""
         return -_apply(self.R.mT, self.t)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Camera:

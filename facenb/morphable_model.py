@@ -1,13 +1,13 @@
 """One type for every 3D morphable face model (book: *Morphable models*).
 
-A morphable model is a mean face plus directions in which faces vary. A person is a short vector of coefficients, each of
-unit variance, so that "one" always means one standard deviation:
+A morphable model is a mean face plus directions in which faces vary. A person is a short vector of coefficients, each
+of unit variance, so that "one" always means one standard deviation:
 
     X = a + B m,   m = [identity; expression]        shape, mm
     A = c + D h                                      albedo, [0, 1]
 
-Conventions: millimetres; x to the subject's left, y up, z out of the face; triangles counterclockwise seen from outside;
-indices count from 0. Colours are in the model's own `colour_space`, "sRGB" (display values) or "linear".
+Conventions: millimetres; x to the subject's left, y up, z out of the face; triangles counterclockwise seen from
+outside; indices count from 0. Colours are in the model's own `colour_space`, "sRGB" (display values) or "linear".
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ ColourSpace = Literal["sRGB", "linear"]
 class MorphableModel:
     """Mean, unit-variance bases, triangles, landmarks and regions of a morphable face model.
 
-    Symbols of the papers: `shape_mean` is a (mm), `shape_basis` is B (mm per standard deviation), `albedo_mean` is c and
-    `albedo_basis` is D (colour per standard deviation). Section A of the supplement of Koizumi & Smith 2020 scales every
-    basis vector to unit variance; every loader of this package has done so.
+    Symbols of the papers: `shape_mean` is a (mm), `shape_basis` is B (mm per standard deviation), `albedo_mean` is c
+    and `albedo_basis` is D (colour per standard deviation). Section A of the supplement of Koizumi & Smith 2020 scales
+    every basis vector to unit variance; every loader of this package has done so.
 
     Attributes:
         name: what to call it in messages and captions.
@@ -43,7 +43,7 @@ class MorphableModel:
     albedo_mean: Float[Tensor, "V 3"]
     albedo_basis: Float[Tensor, "V 3 Nal"]
     triangles: Int[Tensor, "T 3"]
-    landmarks68: Int[Tensor, "68"]
+    landmarks68: Int[Tensor, " 68"]
     regions: dict[str, Float[Tensor, " V"]] = field(default_factory=dict)
     colour_space: ColourSpace = "sRGB"
     name: str = "model"
@@ -99,7 +99,7 @@ class MorphableModel:
     def sample(
         self, n: int, generator: torch.Generator, scale: float = 1.0
     ) -> tuple[Float[Tensor, "n Nid"], Float[Tensor, "n Nex"], Float[Tensor, "n Nal"]]:
-        """n independent draws of (identity, expression, albedo) coefficients, normal with standard deviation `scale`."""
+        """n random (identity, expression, albedo) coefficients, normal with standard deviation `scale`."""
 
         def draw(size: int) -> Tensor:
             z = torch.randn(n, size, generator=generator, dtype=self.shape_mean.dtype, device=generator.device)

@@ -33,16 +33,16 @@ def random_model(
 
     # low-order polynomials of position vary smoothly, like a face does
     p = X / torch.tensor([70.0, 90.0, 60.0], dtype=torch.float64)
-    monomials = torch.stack(
-        [p[:, 0] ** i * p[:, 1] ** j * p[:, 2] ** k for i in range(4) for j in range(4 - i) for k in range(4 - i - j)], -1
-    )
+    powers = [(i, j, k) for i in range(4) for j in range(4 - i) for k in range(4 - i - j)]
+    monomials = torch.stack([p[:, 0] ** i * p[:, 1] ** j * p[:, 2] ** k for i, j, k in powers], -1)
 
     def basis(n: int, size: float) -> torch.Tensor:
         mix = torch.randn(monomials.shape[1], 3 * n, generator=g, dtype=torch.float64)
         return size * (monomials @ mix).reshape(V, 3, n) / monomials.shape[1] ** 0.5
 
     outer = torch.arange((rings - 1) * spokes, rings * spokes)
-    regions = {name: torch.exp(-((p - q) ** 2).sum(-1) / 0.05) for name, q in zip(("eyes", "lips", "nose"), p[[5, 40, 90]])}
+    middles = {"eyes": p[5], "lips": p[40], "nose": p[90]}
+    regions = {name: torch.exp(-((p - q) ** 2).sum(-1) / 0.05) for name, q in middles.items()}
     return MorphableModel(
         shape_mean=X,
         identity_basis=basis(n_identity, 3.0),
