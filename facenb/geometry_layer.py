@@ -109,6 +109,7 @@ def solve_geometry(
         penalty=penalty[:, None].expand(-1, 3, -1, -1),
         pull=pull,
         prior=shared_prior(prior, person, B, n_shared),
+        project=True,
     )
     solver = solve_linear if K is None else known_calibration(K.double(), frame)
     if person is not None:

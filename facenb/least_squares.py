@@ -24,7 +24,7 @@ from torch.nn.functional import embedding_bag
 
 from facenb.uv_model import HALF, bilinear
 
-CHUNK = 2500  # pixels: a chunk of samples stays in the cache, and the peak memory stays small
+CHUNK = 1250  # pixels: a chunk of samples stays in the cache, and the peak memory stays small
 BLOCK = 64  # columns of the Gram matrix made at a time: narrower wastes the matrix multiplication, wider the symmetry
 
 
@@ -93,6 +93,7 @@ class Problem:
     penalty: Float[Tensor, "B 3 C C"]  # Γ
     pull: Float[Tensor, "B 3 C"]  # γ
     prior: Float[Tensor, "B K"]  # α
+    project: bool = False  # take out of X what z explains before summing in float32, see `normal_equations`
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class NormalEquations:
 
     H: Float[Tensor, "B n n"]
     r: Float[Tensor, "B n"]
-    precision: float  # relative rounding error of the sums that H is made of
+    precision: float  # relative rounding error of H, where its columns nearly cancel
 
 
 # u solves the normal equations; adjoint(g) = v says how u answers to a small push of r along g (the layer's backward
@@ -118,13 +119,13 @@ def least_squares(
     `solver` is `solve_linear`, or one that adds a constraint or couples images.
     """
     tensors = (problem.uv, problem.weight, problem.z, problem.penalty, problem.pull, problem.prior)
-    return _LeastSquares.apply(*tensors, basis, solver)
+    return _LeastSquares.apply(*tensors, problem.project, basis, solver)
 
 
 class _LeastSquares(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, uv, weight, z, penalty, pull, prior, basis, solver):
-        problem = Problem(uv, weight, z, penalty, pull, prior)
+    def forward(ctx, uv, weight, z, penalty, pull, prior, project, basis, solver):
+        problem = Problem(uv, weight, z, penalty, pull, prior, project)
         u, adjoint = solver(normal_equations(basis, problem))
         C3 = 3 * z.shape[-1]
         theta, m = u[:, :C3].reshape(pull.shape).to(uv.dtype), u[:, C3:].to(uv.dtype)
@@ -144,7 +145,7 @@ class _LeastSquares(torch.autograd.Function):
             wanted = [x for x in inputs if x.requires_grad]
             psi = implicit_potential(ctx.basis, Problem(*inputs), theta, m, v_theta, v_m)
             gradients = iter(torch.autograd.grad(psi, wanted))
-        return *(next(gradients) if need else None for need in needs), None, None
+        return *(next(gradients) if need else None for need in needs), None, None, None
 
 
 def implicit_potential(
@@ -169,26 +170,42 @@ def implicit_potential(
 
 
 def normal_equations(basis: Basis, problem: Problem) -> NormalEquations:
-    """Sum the normal equations over the pixels, chunk by chunk; equations (35) and (41) before the inverse."""
-    B, _, _, C = problem.z.shape
+    """Sum the normal equations over the pixels, chunk by chunk; equations (35) and (41) before the inverse.
+
+    A smooth basis is nearly a combination of the design rows: a wider face, seen closer, is a camera change. Products
+    of such columns cancel later, and float32 would not survive it. So with `problem.project` what Z explains of X is
+    taken out of each chunk, X' = X − Z W with any good W, and put back into the sums in float64.
+    """
+    B, S, _, C = problem.z.shape
     K1 = basis.n_columns
-    zz = problem.penalty.double().clone()  # B 3 C C
-    zx = problem.z.new_zeros(B, 3, C, K1, dtype=torch.float64)
-    xx = problem.z.new_zeros(B, K1, K1, dtype=torch.float64)
+    double = {"dtype": torch.float64, "device": problem.z.device}
+    zz, zx, xx = (torch.zeros(B, *shape, **double) for shape in ((3, C, C), (3, C, K1), (K1, K1)))
     with torch.no_grad():
         root = problem.weight.sqrt()
         for b in range(B):
             texel = bilinear(problem.uv[b], basis.height, basis.width)[0][:, 0]
-            for part in texel.argsort().split(CHUNK):  # neighbours share cache lines
-                uv, z, scale = (x[b].index_select(0, part) for x in (problem.uv, problem.z, root))
-                X = basis.rows(uv, scale)  # s 3 K+1
-                z = z * scale[:, None, None]  # s 3 C
-                z_channels = z.transpose(0, 1)  # 3 s C
-                zx[b] += torch.bmm(z_channels.mT, X.transpose(0, 1))
-                zz[b] += torch.bmm(z_channels.mT.double(), z_channels.double())
-                _add_gram(xx[b], X.reshape(-1, K1))
-    H, r = _assemble(zz, zx, xx, problem)
-    return NormalEquations(H, r, precision=torch.finfo(problem.uv.dtype).eps)
+            order, chunks, W = texel.argsort(), -(-S // CHUNK), None  # neighbours share cache lines
+            for i in range(chunks):  # each chunk is spread over the whole face
+                uv, z, scale = (x[b].index_select(0, order[i::chunks]) for x in (problem.uv, problem.z, root))
+                Z = (z * scale[:, None, None]).transpose(0, 1)  # 3 s C
+                X = basis.rows(uv, scale).transpose(0, 1)  # 3 s K1
+                ZZ = Z.mT.double() @ Z.double()
+                if W is None and problem.project:
+                    ridge = 1e-6 * ZZ.diagonal(dim1=1, dim2=2).amax().clamp_min(1e-30) * torch.eye(C, **double)
+                    W = torch.linalg.solve(ZZ + ridge, (Z.mT @ X).double()).to(X.dtype)  # 3 C K1
+                if W is not None:
+                    X.baddbmm_(Z, W, alpha=-1)
+                zz[b] += ZZ
+                zx[b] += Z.mT @ X
+                _add_gram(xx[b], X.transpose(0, 1).reshape(-1, K1))
+            if W is not None:
+                W = W.double()
+                cross = (W.mT @ zx[b]).sum(0)
+                xx[b] += cross + cross.mT + (W.mT @ zz[b] @ W).sum(0)
+                zx[b] += zz[b] @ W
+    H, r = _assemble(zz + problem.penalty, zx, xx, problem)
+    precision = torch.finfo(problem.uv.dtype).eps * (1e-3 if problem.project else 1)
+    return NormalEquations(H, r, max(precision, 1e-15))
 
 
 def _add_gram(total: Float[Tensor, "K1 K1"], X: Float[Tensor, "s3 K1"]) -> None:

@@ -1,5 +1,7 @@
 """The parts that both linear problems share: the solver, the sums over pixels, the coupling of images, a known K."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from dense_least_squares import sample_map
@@ -60,10 +62,10 @@ def test_chunks_and_blocks_change_nothing(flat, generator, monkeypatch):
     H = rows.mT @ (omega[..., None] * rows)
     H[:, 12:, 12:] += torch.diag_embed(prior)
     r = torch.einsum("bji,bj->bi", rows, omega * right)
-    for chunk, block in ((7, 3), (50, 4), (1000, 1000)):
+    for chunk, block, project in ((7, 3, False), (7, 3, True), (50, 4, True), (1000, 1000, False)):
         monkeypatch.setattr(least_squares, "CHUNK", chunk)
         monkeypatch.setattr(least_squares, "BLOCK", block)
-        equations = normal_equations(Basis(flat.shape, None, 24, 24), problem)
+        equations = normal_equations(Basis(flat.shape, None, 24, 24), replace(problem, project=project))
         assert torch.allclose(equations.H, H, rtol=1e-10) and torch.allclose(equations.r, r, rtol=1e-10)
 
 
