@@ -123,17 +123,20 @@ def face_map(
     height: int,
     width: int,
     closed: bool = False,
+    normals: Float[Tensor, "W 3"] | None = None,
 ) -> FaceMap:
     """Correspondence, normals and depth of every pixel, by drawing the vertices X (mm) of a face of `model`.
 
-    `closed` draws a lid on the open mouth, too, which belongs to the square but not to the model.
+    `closed` draws a lid on the open mouth, too, which belongs to the square but not to the model. `normals` of the
+    vertices (with those of the lid, if closed) replace the surface's own.
     """
     if closed:
         X, T, uv = flattening.extend(X), flattening.triangles.to(X.device), flattening.uv
     else:
         T, uv = model.triangles, flattening.uv[: model.n_vertices]
     fragments = see(X, T, camera, height, width)
-    values = interpolate(fragments, T, torch.cat([uv.to(X), vertex_normals(X, T), X], -1))[0]
+    normals = vertex_normals(X, T) if normals is None else normals
+    values = interpolate(fragments, T, torch.cat([uv.to(X), normals, X], -1))[0]
     uv, n, point = values.split([2, 3, 3], -1)
     n = normalize(n, dim=-1)
     facing = (n * normalize(camera.centre.to(X) - point, dim=-1)).sum(-1).clamp(min=0)
@@ -218,8 +221,8 @@ def photo_albedo(
 ) -> Float[Tensor, "3 H W"]:
     """The photo with its light taken off, i ⊙ (F l), in display values: the skin's own colour, pores and all.
 
-    Black outside the face. Nothing is brightened more than `BRIGHTEN` times: in the folds of a smile the model's normals
-    are not the photo's, and a bright cheek would turn white.
+    Black outside the face. Nothing is brightened more than `BRIGHTEN` times: where the light seems to die
+    it is rather the normal that errs, and a cheek would turn white.
     """
     H, W = face.mask.shape
     inverse = inverse_shading(tables, face.uv.reshape(1, -1, 2), lighting[None], face.normal.reshape(1, -1, 3))
