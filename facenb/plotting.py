@@ -56,7 +56,7 @@ def book_style() -> None:
 
 
 def to_array(picture: Picture) -> np.ndarray:
-    """A picture (3, H, W), (H, W, 3) or (H, W), tensor or array, as an array that `imshow` takes: colours clipped to [0, 1]."""
+    """A picture (3, H, W), (H, W, 3) or (H, W) as the array that `imshow` takes, colours clipped to [0, 1]."""
     array = picture.detach().cpu().numpy() if isinstance(picture, torch.Tensor) else np.asarray(picture)
     if array.ndim == 3 and array.shape[0] in (3, 4) and array.shape[-1] not in (3, 4):
         array = array.transpose(1, 2, 0)
@@ -72,7 +72,7 @@ def show_images(
     height: float = 2.6,
     **imshow,
 ) -> plt.Figure:
-    """Pictures in rows, without axes; `height` inches each, `titles` above them. Returns the closed figure to display."""
+    """Pictures in rows, `height` inches each, `titles` above them. Returns the closed figure to display."""
     columns = min(columns or len(pictures), len(pictures))
     rows = -(-len(pictures) // columns)
     arrays = [to_array(p) for p in pictures]
@@ -103,7 +103,7 @@ def face_3d(
     X, T = np.asarray(vertices, dtype=np.float32), np.asarray(triangles)
     look = {"color": "#c9a48f"} if colours is None else {"vertexcolor": _hex(np.asarray(colours))}
     mesh = go.Mesh3d(
-        # plotly's default "up" is its z axis: hand it (x, -z, y) so that the face stands upright and looks at the reader
+        # plotly's z axis points up: (x, -z, y) lets the face stand upright and look at the reader
         x=X[:, 0].round(1),
         y=(-X[:, 2]).round(1),
         z=X[:, 1].round(1),
@@ -160,7 +160,8 @@ let script = document.querySelector("script[data-facenb-plotly]");
 if (!script) {
   script = document.createElement("script");
   script.dataset.facenbPlotly = "1";
-  script.src = new URL("_static/plotly.min.js", new URL(document.documentElement.dataset.content_root ?? "./", document.baseURI));
+  const root = new URL(document.documentElement.dataset.content_root ?? "./", document.baseURI);
+  script.src = new URL("_static/plotly.min.js", root);
   document.head.append(script);
 }
 script.addEventListener("load", draw);
