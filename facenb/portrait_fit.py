@@ -39,6 +39,8 @@ TUKEY = 4.685  # residuals beyond this many standard deviations count nothing (9
 # pixels shout the prior down, and the albedo learns the shine on the cheeks.
 CORRELATED_PIXELS = 50
 WHITE_LIGHT = 0.02  # how strongly the light is held to be white and of the usual exposure; a pixel's own say is one
+FLAT = 0.01  # standard deviation of the colours below which a photo shows nothing between the landmarks
+TOO_FLAT = "the photo is too dark or too flat to tell light from skin; use one with the face better lit"
 BRIGHTEN = 1.5  # reciprocal shading beyond which a pixel's light is rather an error of its normal
 EXPOSURE = 0.9  # shading of a well-exposed face: white paper in its place would be just short of white in the photo
 
@@ -174,6 +176,8 @@ def fit_colours(
     colour = pixels(in_model_space(photo, model))  # 1 S 3
     uv, normal = pixels(face.uv.movedim(-1, 0)), pixels(face.normal.movedim(-1, 0))
     facing, inner = pixels(face.facing[None])[..., 0], pixels(inside[None].to(photo))[..., 0]  # 1 S
+    if colour[inner > 0].std() < FLAT:
+        raise ValueError(TOO_FLAT)
     F = sh_basis(normal)  # 1 S 9
     target = _white_light(F, facing * inner, F.new_zeros(1, 3, 9))
     scale, trust, gain = 0.1, inner, torch.ones_like(facing)
@@ -196,7 +200,7 @@ def fit_colours(
         trust = (1 - (distance / (TUKEY * scale)).square()).clamp(min=0).square()
         gain = inverse_shading(tables, uv, photometry.l, normal).mean(-1).clamp(min=0.1) ** -2
     if (inverse_shading(tables, uv, photometry.l, normal)[trust > 0.5] <= 0).any():
-        raise ValueError("the photo is too dark or too flat to tell light from skin; use one with the face better lit")
+        raise ValueError(TOO_FLAT)
     return photometry, distance[inner > 0].median().item(), (trust > 0.5).to(trust.dtype).mean().item()
 
 

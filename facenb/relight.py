@@ -74,6 +74,10 @@ def skinned_face(
     X, T = model.vertices(fit.identity, fit.expression), flattening.triangles.to(photo.device)
     closed = flattening.extend(X)
     normals = soft_normals(vertex_normals(closed, T), T)
+    lid = T[flattening.source.to(T.device) < 0].unique()
+    normals[lid] = normals.new_tensor(
+        [0.0, 0.0, 1.0]
+    )  # its rim, the lips' inside, faces the throat; teeth face forward
     face = face_map(X, model, flattening, fit.camera, *photo.shape[1:], closed=True, normals=normals)
     skin = photo_albedo(photo, face, fit.lighting, tables, model)
     trust = torch.ones_like(face.facing) if hair else _is_face(photo, skin, fit, tables, face.uv)
