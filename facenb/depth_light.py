@@ -83,7 +83,7 @@ def depth_normals(depth: Float[Tensor, "B H W"], fov: float = FIELD_OF_VIEW) -> 
     """
     X = depth_to_points(depth, fov)  # B H W 3
     down, right = torch.gradient(X, dim=(1, 2))  # B H W 3 each
-    outwards = torch.linalg.cross(down, right)  # right × down would point away from us
+    outwards = torch.linalg.cross(down, right)  # the other order points away
     model_axes = X.new_tensor(FRONTAL)  # camera → model: half a turn about x
     return normalize(outwards, dim=-1) * model_axes
 

@@ -85,7 +85,7 @@ def lamp(
         raise ValueError("a lamp needs a direction of non-zero length, such as (0, 0, 1) for light from the front")
     c = torch.as_tensor(colour, dtype=d.dtype, device=d.device).expand(*d.shape)  # *batch 3
     a = torch.as_tensor(ambient, dtype=d.dtype, device=d.device).expand(*d.shape)  # *batch 3
-    sun = irradiance(sh_basis(d / length))  # *batch 9, a beam with E = max(0, n·d)
+    sun = irradiance(sh_basis(d / length))  # *batch 9, max(0, n·d)
     sky = torch.zeros_like(sun)
     sky[..., 0] = 1 / SH_CONSTANTS[0]  # *batch 9, the constant 1
     return c[..., :, None] * sun[..., None, :] + a[..., :, None] * sky[..., None, :]
@@ -145,7 +145,8 @@ def fit_inverse(
         case "intensity":
             w2, w2_over_s = shading**4, shading**3
         case _:
-            raise ValueError(f'weight {weight!r}; choose "plain", "shading" or "intensity"')
+            choices = '"plain", "shading" or "intensity"'
+            raise ValueError(f"weight {weight!r}; choose {choices}")
     products = (F[:, :, None] * F[:, None, :]).flatten(1)  # S 81
     normal = (w2 @ products).unflatten(-1, (9, 9))  # *batch C 9 9, F' W² F
     right = w2_over_s @ F  # *batch C 9
