@@ -82,7 +82,9 @@ def skinned_face(
     skin = photo_albedo(photo, face, fit.lighting, tables, model)
     trust = torch.ones_like(face.facing) if hair else _is_face(photo, skin, fit, tables, face.uv)
     layers = torch.cat([skin, trust[None]])
-    texture, facing = texture_from_photo(layers, fit.camera, X, model.triangles, flattening, resolution)
+    texture, facing = texture_from_photo(
+        layers, fit.camera, X, model.triangles, flattening, resolution, through_holes=True
+    )
     low, high = FADE
     fade = ((facing - low) / (high - low)).clamp(0, 1)
     weight = fade * fade * (3 - 2 * fade) * texture[3]

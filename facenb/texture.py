@@ -78,6 +78,7 @@ def texture_from_photo(
     triangles: Int[Tensor, "T 3"],
     flattening: Flattening,
     resolution: int = 512,
+    through_holes: bool = False,
 ) -> tuple[Float[Tensor, "C R R"], Float[Tensor, "R R"]]:
     """The photo's colours on the flattened face, and how far to trust them.
 
@@ -87,12 +88,14 @@ def texture_from_photo(
     weight) · another.
 
     Args:
-        vertices, triangles: the fitted face in model coordinates (mm), all that can hide or be seen. Its holes count as
-            closed, so that an open mouth keeps its teeth.
+        vertices, triangles: the fitted face in model coordinates (mm), all that can hide or be seen.
         flattening: of the same vertices.
+        through_holes: give full weight to whatever shows in an open mouth, seen from the front: a hole has no slant,
+            and lips that curl inwards do not hide it.
     """
     X, uv = flattening.extend(vertices), flattening.uv.to(vertices)  # W 3, W 2
-    N = vertex_normals(X, flattening.triangles)  # of the closed mesh: the lips' rim curls inwards, a lid does not
+    T = flattening.triangles
+    N = vertex_normals(X, T) if through_holes else flattening.extend(vertex_normals(vertices, triangles))
     square = torch.cat([uv * resolution - 0.5, torch.ones_like(uv[:, :1])], -1)  # the UV square as a picture
     texels = rasterise(square[None], flattening.triangles, resolution, resolution)
     point, normal = interpolate(texels, flattening.triangles, torch.cat([X, N], -1))[0][texels.mask[0]].split(3, -1)
@@ -102,12 +105,17 @@ def texture_from_photo(
     towards = normalize(camera.centre - point, dim=-1)
     cosine = (normalize(normal, dim=-1) * towards).sum(-1).clamp(0, 1)  # N
     H, W = photo.shape[1:]
-    fragments = see(X, flattening.triangles, camera, H, W)  # the mouth closed, so that teeth are seen
+    if through_holes:
+        n, fans = flattening.n_vertices, flattening.triangles[flattening.source < 0].to(triangles)
+        triangles = torch.cat([triangles, torch.where(fans < n, fans, fans - n + len(vertices))])
+        vertices = torch.cat([vertices, X[n:]])
+    fragments = see(vertices, triangles, camera, H, W)
     uv_photo = (pixel + 0.5) / pixel.new_tensor([W, H])
     inner = sample_texture(fragments.mask.to(vertices), uv_photo)[:, 0] > 0.999  # no background in the bilinear mix
-    in_hole = (flattening.source < 0)[texels.triangle[0][texels.mask[0]]]  # N: a lid has no slant, nor do rims hide it
-    visible = _visible(fragments, pixel, depth, cosine, camera) | in_hole
-    weight = torch.where(in_hole, 1.0, cosine) * (inner & visible)  # N
+    weight = cosine * (inner & _visible(fragments, pixel, depth, cosine, camera))  # N
+    if through_holes:
+        in_hole = (flattening.source < 0).to(inner.device)[texels.triangle[0][texels.mask[0]]]  # N
+        weight = torch.where(in_hole, inner.to(weight), weight)
     colours = sample_texture(photo.to(vertices), uv_photo)  # N C
     texture = photo.new_zeros(resolution, resolution, len(photo) + 1).to(vertices)
     texture[texels.mask[0]] = torch.cat([colours * (weight > 0)[:, None], weight[:, None]], -1)
