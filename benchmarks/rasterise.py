@@ -25,6 +25,7 @@ def contenders() -> Contenders:
     z = DISTANCE - X[:, 2]
     middle = (SIZE - 1) / 2
     P = torch.stack([middle + FOCAL * X[:, 0] / z, middle - FOCAL * X[:, 1] / z, z], -1)[None]  # 1 V 3
+    rasterise_pytorch3d(P, T[:1], 8, 8)  # imports PyTorch3D, which is nobody's speed
     return Contenders(
         ours=lambda: rasterise(P, T, SIZE, SIZE),
         peer=lambda: rasterise_pytorch3d(P, T, SIZE, SIZE),

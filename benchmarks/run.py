@@ -1,6 +1,7 @@
 """Race our code against its peers: `make bench`, or `python -m benchmarks.run [--quick] [--only NAME]` from the root.
 
-Ours and peer take turns in one process with one thread; the figures are medians. Time is the processor time of the
+Ours and peer take turns in one process with one thread; the figures are medians (with `--quick`, of a single round,
+in which a call of more than a second is its own warm-up). Time is the processor time of the
 process (user and system), so that waiting for a busy machine does not count, though its crowded caches do. Memory is
 the kernel's own peak of resident memory (VmHWM) above what was resident before the call, with the allocator's free
 memory returned first. It counts the buffers of every library, where a profiler of tensors sees only PyTorch's, and it
@@ -42,8 +43,9 @@ def _resident(field: str) -> float:
 
 
 def peak_megabytes(work: Callable[[], object]) -> float | None:
-    """Resident memory that one call needs at its peak, beyond what is resident before it."""
+    """Resident memory that one call needs at its peak, beyond what is resident before it; None if not on Linux."""
     if not CLEAR_REFS.exists():
+        work()
         return None
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was freed earlier would hide what is needed now
@@ -53,39 +55,63 @@ def peak_megabytes(work: Callable[[], object]) -> float | None:
     return _resident("VmHWM") - before
 
 
+def once(work: Callable[[], object]) -> tuple[float, float | None]:
+    """Milliseconds and megabytes of one and the same call; of a second one where the first was too short to trust."""
+    times: list[float] = []
+
+    def timed() -> None:
+        times.append(milliseconds(work))
+
+    peak = peak_megabytes(timed)
+    if times[0] < 1000:
+        peak = peak_megabytes(timed)
+    return times[-1], peak
+
+
 def race(contenders: Contenders, seconds: float) -> dict[str, float | str | None]:
-    """Alternate ours and peer for about `seconds` after one call each to warm up; medians."""
+    """Alternate ours and peer for about `seconds` after one call each to warm up; medians. 0 seconds: one round."""
+    if not seconds:
+        (ours_ms, ours_mb), (peer_ms, peer_mb) = once(contenders.ours), once(contenders.peer)
+        return _figures(contenders.peer_name, ours_ms, peer_ms, ours_mb, peer_mb)
     contenders.ours(), contenders.peer()
     ours, peer = [], []
     stop = time.perf_counter() + seconds
-    while not ours or time.perf_counter() < stop:
+    while time.perf_counter() < stop:
         ours.append(milliseconds(contenders.ours))
         peer.append(milliseconds(contenders.peer))
-    ours_ms, peer_ms = statistics.median(ours), statistics.median(peer)
+    memory = peak_megabytes(contenders.ours), peak_megabytes(contenders.peer)
+    return _figures(contenders.peer_name, statistics.median(ours), statistics.median(peer), *memory)
+
+
+def _figures(
+    peer_name: str, ours_ms: float, peer_ms: float, ours_mb: float | None, peer_mb: float | None
+) -> dict[str, float | str | None]:
+    """One entry of bench.json."""
+    ratio = peer_ms / ours_ms
     return {
         "ours_ms": ours_ms,
         "peer_ms": peer_ms,
-        "ratio": peer_ms / ours_ms,
-        "ours_mb": peak_megabytes(contenders.ours),
-        "peer_mb": peak_megabytes(contenders.peer),
-        "peer": contenders.peer_name,
+        "ratio": ratio,
+        "ours_mb": ours_mb,
+        "peer_mb": peer_mb,
+        "peer": peer_name,
     }
 
 
 def table(results: dict[str, dict]) -> str:
-    """The results as aligned text."""
+    """The results as aligned text, and below it who the peers are."""
 
     def cell(x: float | None) -> str:
         return "–" if x is None else f"{x:.1f}" if x < 100 else f"{x:.0f}"
 
-    rows = [("", "ours ms", "peer ms", "faster", "ours MB", "peer MB", "peer")]
+    rows = [("", "ours ms", "peer ms", "faster", "ours MB", "peer MB")]
     for name, result in results.items():
         numbers = (cell(result[key]) for key in ("ours_ms", "peer_ms", "ratio", "ours_mb", "peer_mb"))
-        rows.append((name, *numbers, result["peer"]))
+        rows.append((name, *numbers))
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 6)), row[6]]) for row in rows
-    )
+    lines = ["  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 6))]) for row in rows]
+    peers = [f"{name.ljust(widths[0])}  against {result['peer']}" for name, result in results.items()]
+    return "\n".join([*lines, "", *peers])
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -27,4 +27,4 @@ def contenders() -> Contenders:
         samples = [grid_sample(p, grid, padding_mode="border", align_corners=False) for p in pictures]
         torch.autograd.grad(samples, uv, slope_for_grid)
 
-    return Contenders(ours, peer, "grid_sample on the map stored channels first")
+    return Contenders(ours, peer, "grid_sample, channels first")
