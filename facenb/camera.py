@@ -51,8 +51,9 @@ def project(
 ) -> tuple[Float[Tensor, "*batch N 2"], Float[Tensor, "*batch N"]]:
     """Pixels and camera depths (mm) of model points X (mm).
 
-    A point behind the camera has depth < 0 and still gets the pixel of its line of sight: look at the depth. Batch
-    dimensions broadcast, so one face can be seen by many cameras.
+    A point behind the camera has depth < 0 and still gets the pixel of its
+    line of sight: look at the depth. Batch dimensions broadcast, so one face
+    can be seen by many cameras.
     """
     camera_X = X @ camera.R.mT + camera.t[..., None, :]  # … N 3, R X + t
     x = camera_X @ camera.K.mT  # … N 3, homogeneous
@@ -73,8 +74,13 @@ def homogeneous(pixels: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3"]:
     return torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=-1)
 
 
-def inverse_camera(camera: Camera) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
-    """P and q such that X = P (d x) + q, with d the depth in mm (γ = 1 in equation 19): P = Rᵀ K⁻¹, q = −Rᵀ t."""
+def inverse_camera(
+    camera: Camera,
+) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
+    """P = Rᵀ K⁻¹ and q = −Rᵀ t, such that X = P (d x) + q.
+
+    d is the depth in mm (γ = 1 in equation 19).
+    """
     # P K = Rᵀ, and K is triangular: back-substitution, from the right
     K, R = camera.K, camera.R
     P = torch.linalg.solve_triangular(K, R.mT, upper=True, left=False)  # … 3 3
@@ -211,18 +217,23 @@ def resize(camera: Camera, old: tuple[int, int], new: tuple[int, int]) -> Camera
 
 
 def dolly_zoom(
-    camera: Camera, factor: float | Float[Tensor, "*batch"], subject: Float[Tensor, "*batch 3"] | None = None
+    camera: Camera,
+    factor: float | Float[Tensor, "*batch"],
+    subject: Float[Tensor, "*batch 3"] | None = None,
 ) -> Camera:
-    """Step back to `factor` times the distance and zoom in by the same factor, so that the subject keeps its size.
+    """Step back to `factor` times the distance and zoom in by as much.
 
-    `subject` (mm, default the model's origin) keeps its pixel and its scale; all else changes perspective. As
-    factor → ∞ the camera becomes orthographic: see `project_orthographic`.
+    `subject` (mm, default the model's origin) keeps its pixel and its scale;
+    all else changes perspective. As factor → ∞ the camera becomes
+    orthographic: see `project_orthographic`.
     """
     factor = torch.as_tensor(factor, dtype=camera.t.dtype, device=camera.t.device)
     depth = _subject_depth(camera, subject)
     one = torch.ones_like(factor)
-    K = camera.K * torch.stack([factor, factor, one], -1)[..., None, :]  # columns 1 and 2: the focal lengths and skew
-    t = camera.t + ((factor - 1) * depth)[..., None] * camera.t.new_tensor([0.0, 0.0, 1.0])
+    zoom = torch.stack([factor, factor, one], -1)
+    K = camera.K * zoom[..., None, :]  # columns 1 and 2: focal lengths and skew
+    axis = camera.t.new_tensor([0.0, 0.0, 1.0])
+    t = camera.t + ((factor - 1) * depth)[..., None] * axis
     return Camera(K, camera.R.expand(K.shape), t)
 
 
