@@ -18,6 +18,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d, normalize
 from facenb.camera import Camera
 from facenb.colour import to_srgb
 from facenb.fit_result import PortraitFit
+from facenb.flatten import Flattening
 from facenb.lighting import shade
 from facenb.morphable_model import MorphableModel
 from facenb.normals import vertex_normals
@@ -30,6 +31,7 @@ from facenb.uv_model import UVModel
 # The photo's texture fades out between these cosines of the angle to the line of sight: beyond about 75 degrees a pixel
 # smears over centimetres of skin.
 FADE = (0.25, 0.60)
+LIP_RINGS = 5  # rings of vertices around the open mouth that may belong to the inside of the lips
 SOFTENING = 16  # rounds of `soft_normals`: the better part of a centimetre on the open model
 
 
@@ -73,11 +75,7 @@ def skinned_face(
     flattening = tables.flattening
     X, T = model.vertices(fit.identity, fit.expression), flattening.triangles.to(photo.device)
     closed = flattening.extend(X)
-    normals = soft_normals(vertex_normals(closed, T), T)
-    lid = T[flattening.source.to(T.device) < 0].unique()
-    normals[lid] = normals.new_tensor(
-        [0.0, 0.0, 1.0]
-    )  # its rim, the lips' inside, faces the throat; teeth face forward
+    normals = _mouth_forward(soft_normals(vertex_normals(closed, T), T), T, flattening)
     face = face_map(X, model, flattening, fit.camera, *photo.shape[1:], closed=True, normals=normals)
     skin = photo_albedo(photo, face, fit.lighting, tables, model)
     trust = torch.ones_like(face.facing) if hair else _is_face(photo, skin, fit, tables, face.uv)
@@ -143,6 +141,19 @@ def soft_normals(
         total = torch.zeros_like(normals).index_add(0, corners, of_triangle.repeat_interleave(3, 0))
         normals = normalize(total, dim=-1)
     return normals
+
+
+def _mouth_forward(
+    normals: Float[Tensor, "W 3"], triangles: Int[Tensor, "T 3"], flattening: Flattening
+) -> Float[Tensor, "W 3"]:
+    """The normals, but lids and the inside of the lips face forward, as do the teeth that the photo paints on them."""
+    inside = torch.zeros(len(normals), dtype=torch.bool, device=normals.device)
+    inside[triangles[flattening.source.to(triangles.device) < 0]] = True
+    for _ in range(LIP_RINGS):
+        inside[triangles[inside[triangles].any(1)]] = True
+    inside &= normals[:, 2] < 0.7  # the outside of the lips keeps its own
+    inside[triangles[flattening.source.to(triangles.device) < 0]] = True
+    return torch.where(inside[:, None], normals.new_tensor([0.0, 0.0, 1.0]), normals)
 
 
 def _is_face(

@@ -107,6 +107,9 @@ def test_teeth_are_seen_through_the_open_mouth(fitted, face):
     colours = sample_texture(face.texture, below)  # from the upper lip down to the lower one
     teeth = (colours.amin(-1) > 0.65) & (colours.amax(-1) - colours.amin(-1) < 0.1)  # bright, and grey as no skin is
     assert teeth.any()
+    rim = face.triangles[flattening.source < 0]
+    assert (face.normals[rim] == torch.tensor([0.0, 0.0, 1.0])).all()  # lit as teeth, not as the inside of lips
+    assert torch.allclose(face.normals.norm(dim=-1), torch.ones(len(face.normals)), atol=1e-5)
 
 
 def test_soft_normals_are_unit_leave_a_plane_alone_and_calm_a_crease():
