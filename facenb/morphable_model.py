@@ -79,7 +79,9 @@ class MorphableModel:
         identity: Float[Tensor, "*batch Nid"] | None = None,
         expression: Float[Tensor, "*batch Nex"] | None = None,
     ) -> Float[Tensor, "*batch V 3"]:
-        """Vertex positions a + B m in mm; a missing coefficient vector means zero, a short one is padded with zeros.
+        """Vertex positions a + B m in mm.
+
+        A missing coefficient vector means zero, a short one is padded with zeros.
 
         Raises ValueError if there are more coefficients than basis vectors.
         """
@@ -141,7 +143,7 @@ def _combine(what: str, basis: Tensor, coefficients: Tensor) -> Tensor:
     """basis (V, 3, K) times the coefficients (*batch, k ≤ K) → (*batch, V, 3)."""
     k = coefficients.shape[-1]
     if k > basis.shape[-1]:
-        raise ValueError(f"{k} {what} coefficients, but this model has {basis.shape[-1]} {what} components")
+        raise ValueError(f"{k} {what} coefficients, but this model has {basis.shape[-1]}")
     V = basis.shape[0]
     flat = basis[..., :k].reshape(3 * V, k)  # 3V k
     return (coefficients @ flat.T).reshape(*coefficients.shape[:-1], V, 3)
