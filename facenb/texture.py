@@ -50,14 +50,14 @@ def textured_picture(
     `f.extend(X)` and the triangles `f.triangles[f.source >= 0]` with `f.uv`.
     """
     fragments = see(vertices, triangles, camera, height, width, antialias)
-    mask = fragments.mask[0]
     values = uv.to(vertices) if shading is None else torch.cat([uv.to(vertices), shading.to(vertices)], -1)
-    values = interpolate(fragments, triangles, values)[0][mask]  # N 2 or N 5
-    uv = values[:, :2]
-    colours = texture(uv) if callable(texture) else sample_texture(texture.to(vertices), uv)
-    if shading is not None:
-        colours = colours * values[:, 2:]
-    picture = colours.new_zeros(*mask.shape, 3).index_put((mask,), colours)
+    values = interpolate(fragments, triangles, values)[0]  # sH sW 2 or sH sW 5
+    seen, uv = fragments.mask[0], values[..., :2]
+    if callable(texture):
+        colours = values.new_zeros(*seen.shape, 3).index_put((seen,), texture(uv[seen]))
+    else:  # sampling the background, too, is faster than picking the pixels that see the face
+        colours = _sample(texture.to(vertices), uv).movedim(0, -1) * seen[..., None]
+    picture = colours if shading is None else colours * values[..., 2:]
     return resolve(picture, fragments, background, antialias)
 
 
@@ -67,8 +67,11 @@ def sample_texture(texture: Float[Tensor, "C H W"], uv: Float[Tensor, "N 2"]) ->
     grid_sample's own coordinates run from −1 to 1 between the *borders* of the picture if `align_corners` is False,
     which is exactly our convention stretched by two.
     """
-    grid = (2 * uv - 1)[None, :, None]  # 1 N 1 2
-    return grid_sample(texture[None], grid, padding_mode="border", align_corners=False)[0, :, :, 0].T
+    return _sample(texture, uv[:, None])[:, :, 0].T
+
+
+def _sample(texture: Float[Tensor, "C H W"], uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "C h w"]:
+    return grid_sample(texture[None], (2 * uv - 1)[None], padding_mode="border", align_corners=False)[0]
 
 
 def texture_from_photo(
