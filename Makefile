@@ -20,7 +20,7 @@ export MKL_NUM_THREADS ?= 1
 book: $(INSTALLED)
 	@$(BIN)/python -m facenb.open_model
 	@$(BIN)/jupyter-book build . --warningiserror --keep-going || { \
-	  echo "make book: the chapter named above failed; its traceback is in _build/html/reports/"; exit 1; }
+	  echo "make book: failed; what went wrong stands above. Mend it and type the same command, only what changed runs again"; exit 1; }
 	@echo "The book is ready: open _build/html/index.html, or type 'make serve'."
 
 test: $(INSTALLED) browser
