@@ -156,43 +156,55 @@ def implicit_potential(
     v_theta: Float[Tensor, "B 3 C"],
     v_m: Float[Tensor, "B K"],
 ) -> Float[Tensor, ""]:
-    """ψ = vᵀ(r − H u) as a function of the data, with u = [θ; m] and v held fixed: its gradient is the layer's.
+    """ψ = vᵀ(r − H u), with u = [θ; m] and v held fixed.
 
-    From H u = r follows du = H⁻¹(dr − dH u); with v = H⁻¹g a loss with gradient g changes by gᵀdu = vᵀ(dr − dH u) = dψ.
-    Pixel by pixel ψ = −Σ w y·e, where e is the residual of u and y the same expression with v in its place and no mean.
+    Its gradient in the data is the layer's: from H u = r follows
+    du = H⁻¹(dr − dH u); with v = H⁻¹g a loss with gradient g changes by
+    gᵀdu = vᵀ(dr − dH u) = dψ. Pixel by pixel ψ = −Σ w y·e, where e is the
+    residual of u and y the same expression with v in its place and no mean.
     """
-    S_e, S_y = basis.combine(problem.uv, torch.stack([m, v_m], 1), m.new_tensor([1.0, 0.0])).unbind(2)  # X m + x, X v
+    both, mean = torch.stack([m, v_m], 1), m.new_tensor([1.0, 0.0])
+    S_e, S_y = basis.combine(problem.uv, both, mean).unbind(2)  # X m + x, X v
     e = torch.einsum("bskc,bkc->bsk", problem.z, theta) - S_e
     y = torch.einsum("bskc,bkc->bsk", problem.z, v_theta) - S_y
     data = -(problem.weight[..., None] * y * e).sum()
-    camera = (problem.pull * v_theta).sum() - torch.einsum("bkc,bkcd,bkd->", v_theta, problem.penalty, theta)
+    held = torch.einsum("bkc,bkcd,bkd->", v_theta, problem.penalty, theta)
+    camera = (problem.pull * v_theta).sum() - held
     return data + camera - (problem.prior * v_m * m).sum()
 
 
 def normal_equations(basis: Basis, problem: Problem) -> NormalEquations:
-    """Sum the normal equations over the pixels, chunk by chunk; equations (35) and (41) before the inverse.
+    """Sum the normal equations, chunk by chunk: (35) and (41) before the inverse.
 
-    A smooth basis is nearly a combination of the design rows: a wider face, seen closer, is a camera change. Products
-    of such columns cancel later, and float32 would not survive it. So with `problem.project` what Z explains of X is
-    taken out of each chunk, X' = X − Z W with any good W, and put back into the sums in float64.
+    A smooth basis is nearly a combination of the design rows: a wider face,
+    seen closer, is a camera change. Products of such columns cancel later,
+    and float32 would not survive it. So with `problem.project` what Z
+    explains of X is taken out of each chunk, X' = X − Z W with any good W,
+    and put back into the sums in float64.
     """
     B, S, _, C = problem.z.shape
     K1 = basis.n_columns
     double = {"dtype": torch.float64, "device": problem.z.device}
-    zz, zx, xx = (torch.zeros(B, *shape, **double) for shape in ((3, C, C), (3, C, K1), (K1, K1)))
+    shapes = ((3, C, C), (3, C, K1), (K1, K1))
+    zz, zx, xx = (torch.zeros(B, *shape, **double) for shape in shapes)
     with torch.no_grad():
         root = problem.weight.sqrt()
         for b in range(B):
             texel = bilinear(problem.uv[b], basis.height, basis.width)[0][:, 0]
-            order, chunks, W = texel.argsort(), -(-S // CHUNK), None  # neighbours share cache lines
+            order = texel.argsort()  # neighbours share cache lines
+            chunks, W = -(-S // CHUNK), None
             for i in range(chunks):  # each chunk is spread over the whole face
-                uv, z, scale = (x[b].index_select(0, order[i::chunks]) for x in (problem.uv, problem.z, root))
+                part = order[i::chunks]
+                uv, z = (x[b].index_select(0, part) for x in (problem.uv, problem.z))
+                scale = root[b].index_select(0, part)
                 Z = (z * scale[:, None, None]).transpose(0, 1)  # 3 s C
                 X = basis.rows(uv, scale).transpose(0, 1)  # 3 s K1
                 ZZ = Z.mT.double() @ Z.double()
                 if W is None and problem.project:
-                    ridge = 1e-6 * ZZ.diagonal(dim1=1, dim2=2).amax().clamp_min(1e-30) * torch.eye(C, **double)
-                    W = torch.linalg.solve(ZZ + ridge, (Z.mT @ X).double()).to(X.dtype)  # 3 C K1
+                    largest = ZZ.diagonal(dim1=1, dim2=2).amax().clamp_min(1e-30)
+                    ridge = 1e-6 * largest * torch.eye(C, **double)
+                    W = torch.linalg.solve(ZZ + ridge, (Z.mT @ X).double())
+                    W = W.to(X.dtype)  # 3 C K1
                 if W is not None:
                     X.baddbmm_(Z, W, alpha=-1)
                 zz[b] += ZZ
