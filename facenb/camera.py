@@ -4,8 +4,8 @@ Conventions: model points in mm (x to the subject's left, y up, z out of the fac
 y down, z forward, so a point in front has positive depth. Pixels: x right, y down, whole numbers at pixel *centres*,
 (0, 0) the centre of the top-left pixel; an image W wide reaches from −½ to W − ½.
 
-    z (x, y, 1)ᵀ = K (R X + t)          the camera:         model point → pixel (x, y) and depth z (mm)
-    X = P (d x) + q                     the inverse camera: homogeneous pixel x and depth d → model point
+    z (x, y, 1)ᵀ = K (R X + t)    camera: model point → pixel, depth z (mm)
+    X = P (d x) + q               inverse camera: pixel x, depth d → model point
 
 The inverse camera is linear in its unknowns P and q, which is why it can be solved for; `decompose` turns it into the
 camera that everybody knows.

@@ -2,7 +2,7 @@
 
 Where each pixel lies on the model (u, v) and how far away it is (d) make the camera and the shape linear in the data:
 
-    P (d_j x_j) + q = B_j m + a_j        for every pixel j, with weight w_j        (33)–(35)
+    P (d_j x_j) + q = B_j m + a_j    for every pixel j, weighted by w_j    (33)–(35)
 
 P and q are the *inverse* camera: they take a pixel at its depth to millimetres in model coordinates, and q is the
 camera's centre. `facenb.camera.decompose` turns them into K, R, t. Pixels: x right, y down, integer at pixel centres;
