@@ -29,12 +29,11 @@ from facenb.photometry_layer import Photometry, inverse_shading, photometry_resi
 from facenb.pictures import see
 from facenb.pixel_sampling import gather_pixels, sample_pixels
 from facenb.rasterise import interpolate
+from facenb.robust import robust_scale, tukey_weight
 from facenb.uv_model import UVModel, uv_model
 
 SAMPLES = 10_000  # pixels, section C of the supplement
 ROUNDS = 8  # of robust weights; they settle after four or five
-GAUSSIAN_MAD = 1.4826  # a normal variable's standard deviation over its median absolute deviation
-TUKEY = 4.685  # residuals beyond this many standard deviations count nothing (95 % efficiency on Gaussian noise)
 # Neighbouring pixels err together. As if only one pixel in this many were independent evidence: without it ten thousand
 # pixels shout the prior down, and the albedo learns the shine on the cheeks.
 CORRELATED_PIXELS = 50
@@ -196,8 +195,8 @@ def fit_colours(
         target = _white_light(F, weight, photometry.l)
         residual = photometry_residual(tables, uv, colour, photometry, units="image", normals=normal)
         distance = residual.square().mean(-1).sqrt()  # 1 S, colours
-        scale = max(GAUSSIAN_MAD * distance[inner > 0].median().item(), 1e-3)
-        trust = (1 - (distance / (TUKEY * scale)).square()).clamp(min=0).square()
+        scale = robust_scale(distance, inner > 0, floor=1e-3).item()
+        trust = tukey_weight(distance, scale)
         gain = inverse_shading(tables, uv, photometry.l, normal).mean(-1).clamp(min=0.1) ** -2
     if (inverse_shading(tables, uv, photometry.l, normal)[trust > 0.5] <= 0).any():
         raise ValueError(TOO_FLAT)
