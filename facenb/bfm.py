@@ -149,8 +149,8 @@ def _component(file: h5py.File, path: Path, group: str) -> tuple[Float[Tensor, "
 def _unit_variance(U: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Columns of length √variance, whatever their length in the file.
 
-    That is 1 in version 0.9 of the format and √variance in version 0.8. Measured as
-    ratios, over the columns that have a length; the median deviation decides.
+    That is 1 in version 0.9 of the format and √variance in version 0.8. Measured
+    as ratios, over the columns that have a length; the median deviation decides.
     """
     sigma = np.sqrt(variance)  # K
     length = np.linalg.norm(U, axis=0)  # K

@@ -140,10 +140,10 @@ class MorphableModel:
 
 
 def _combine(what: str, basis: Tensor, coefficients: Tensor) -> Tensor:
-    """basis (V, 3, K) times the coefficients (*batch, k ≤ K) → (*batch, V, 3)."""
+    """basis (V, 3, K) times coefficients (*batch, k ≤ K) → (*batch, V, 3)."""
     k = coefficients.shape[-1]
-    if k > basis.shape[-1]:
-        raise ValueError(f"{k} {what} coefficients, but this model has {basis.shape[-1]}")
-    V = basis.shape[0]
+    V, _, K = basis.shape
+    if k > K:
+        raise ValueError(f"{k} {what} coefficients, but this model has {K}")
     flat = basis[..., :k].reshape(3 * V, k)  # 3V k
     return (coefficients @ flat.T).reshape(*coefficients.shape[:-1], V, 3)

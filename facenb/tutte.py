@@ -24,8 +24,8 @@ def tutte_embedding(
 ) -> Float[np.ndarray, "W 2"]:
     """Solve Σ_j w_ij (u_j − u_i) = 0; the vertices `fixed` stay at `fixed_uv`.
 
-    `weights` (W, W) are non-negative with the pattern of the mesh's edges; they need
-    not be symmetric.
+    `weights` (W, W) are non-negative with the pattern of the mesh's edges; they
+    need not be symmetric.
     """
     n = weights.shape[0]
     free = np.setdiff1d(np.arange(n), fixed)
@@ -33,8 +33,9 @@ def tutte_embedding(
     uv[fixed] = fixed_uv
     if len(free):
         W = weights.tocsr()[free]
-        L = sp.diags_array(W.sum(axis=1)) - W[:, free]  # an M-matrix, never singular
-        # symmetric pattern, dominant diagonal: no pivoting, and an ordering for that
+        # an M-matrix, never singular; symmetric pattern, dominant diagonal: no
+        # pivoting, and an ordering for that
+        L = sp.diags_array(W.sum(axis=1)) - W[:, free]
         lu = sp.linalg.splu(
             L.tocsc(),
             permc_spec="MMD_AT_PLUS_A",
@@ -49,7 +50,7 @@ def mean_value_weights(
     X: Float[np.ndarray, "W 3"],
     triangles: Int[np.ndarray, "T 3"],
 ) -> sp.csr_array:
-    """w_ij = (tan(α/2) + tan(β/2)) / ‖x_j − x_i‖ with the angles at i (Floater 2003).
+    """w_ij = (tan(α/2) + tan(β/2)) / ‖x_j − x_i‖, angles at i (Floater 2003).
 
     Each triangle adds its share to the two edges that leave each of its corners.
     Always positive: at needles and folded corners the tangent is clipped to
@@ -69,7 +70,7 @@ def mean_value_weights(
         half = half.clip(1e-4, 1e4)
         rows += [i, i]
         columns += [p, q]
-        values += [half / np.maximum(na, shortest), half / np.maximum(nb, shortest)]
+        values += [half / np.maximum(length, shortest) for length in (na, nb)]
     index = (np.concatenate(rows), np.concatenate(columns))
     W = sp.coo_array((np.concatenate(values), index), shape=(len(X), len(X)))
     return W.tocsr()  # adds up the shares of an edge

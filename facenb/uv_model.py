@@ -147,15 +147,15 @@ def bilinear(
 ) -> tuple[Int[Tensor, "*batch 4"], Float[Tensor, "*batch 4"]]:
     """The four texels around (u, v), as rows of a table, and their weights; Σ = 1.
 
-    In the order (r, c), (r, c+1), (r+1, c), (r+1, c+1). Outside the outermost texel
-    centres the value is clamped: there the derivative across the rim is zero. The
-    weights are differentiable in u and v; a coordinate that is not a number makes
-    them NaN, the indices stay valid.
+    In the order (r, c), (r, c+1), (r+1, c), (r+1, c+1). Outside the outermost
+    texel centres the value is clamped: there the derivative across the rim is
+    zero. The weights are differentiable in u and v; a coordinate that is not a
+    number makes them NaN, the indices stay valid.
     """
     x = (uv[..., 0] * width - 0.5).clamp(0, width - 1)
     y = (uv[..., 1] * height - 0.5).clamp(0, height - 1)
-    # clamped after the conversion too: that is undefined for NaN, and at the far rim
-    # the last *pair* of texels is meant
+    # clamped after the conversion too: that is undefined for NaN, and at the far
+    # rim the last *pair* of texels is meant
     c = x.detach().floor().long().clamp(0, max(width - 2, 0))
     r = y.detach().floor().long().clamp(0, max(height - 2, 0))
     f, g = x - c, y - r
@@ -174,23 +174,24 @@ def sample_table(
 ) -> Float[Tensor, "*batch C"]:
     """Bilinear samples of a texel-major table at (u, v).
 
-    Differentiable in u and v, not in the table. Each sample is one weighted sum of
-    four rows (`embedding_bag`); nothing of four times its size is made in between.
-    Equal to `torch.nn.functional.grid_sample` on the transposed table, with
-    `align_corners=False, padding_mode="border"`, and several times faster (`make
-    bench`). A table in half precision is summed in its own type and returned in
-    float32: it saves memory, not time.
+    Differentiable in u and v, not in the table. Each sample is one weighted sum
+    of four rows (`embedding_bag`); nothing of four times its size is made in
+    between. Equal to `torch.nn.functional.grid_sample` on the transposed table,
+    with `align_corners=False, padding_mode="border"`, and several times faster
+    (`make bench`). A table in half precision is summed in its own type and
+    returned in float32: it saves memory, not time.
 
     Raises ValueError if the table has not height · width rows.
     """
     if table.shape[0] != height * width:
-        raise ValueError(f"a table of {len(table)} rows for {height} × {width} texels")
+        texels = f"{height} × {width} texels"
+        raise ValueError(f"a table of {len(table)} rows for {texels}")
     index, weight = bilinear(uv.reshape(-1, 2), height, width)
     if table.dtype in HALF:
         samples = _HalfTable.apply(table, index, weight)
     else:
-        weight = weight.to(table.dtype)
-        samples = embedding_bag(index, table, per_sample_weights=weight, mode="sum")
+        w = weight.to(table.dtype)
+        samples = embedding_bag(index, table, per_sample_weights=w, mode="sum")
     return samples.reshape(*uv.shape[:-1], table.shape[1])
 
 
