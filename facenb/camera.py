@@ -227,7 +227,8 @@ def dolly_zoom(
     all else changes perspective. As factor → ∞ the camera becomes
     orthographic: see `project_orthographic`.
     """
-    factor = torch.as_tensor(factor, dtype=camera.t.dtype, device=camera.t.device)
+    like = {"dtype": camera.t.dtype, "device": camera.t.device}
+    factor = torch.as_tensor(factor, **like)
     depth = _subject_depth(camera, subject)
     one = torch.ones_like(factor)
     zoom = torch.stack([factor, factor, one], -1)

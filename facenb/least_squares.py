@@ -4,7 +4,8 @@ Both problems of Koizumi & Smith 2020 have one form. A texel-major table T holds
 3-vector basis X (3, K) and a mean x; each sampled pixel j says where it is in UV space and brings a short design row
 z_jk for each of the three coordinates (or colour channels) k. The layer minimises
 
-    Σ_j w_j Σ_k (z_jk·θ_k − X_jk m − x_jk)²  +  Σ_k (θ_kᵀ Γ_k θ_k − 2 γ_k·θ_k)  +  Σ_i α_i m_i²
+    Σ_j w_j Σ_k (z_jk·θ_k − X_jk m − x_jk)²
+        + Σ_k (θ_kᵀ Γ_k θ_k − 2 γ_k·θ_k) + Σ_i α_i m_i²
 
 over θ (3, C) and m (K). Geometry: z_jk = (d x, d y, d, 1) for all k, θ_k = (p_k, q_k), m the shape. Photometry: z_jk =
 i_jk F_j, θ_k = the nine light coefficients of channel k, m the albedo.
@@ -174,7 +175,7 @@ def implicit_potential(
 
 
 def normal_equations(basis: Basis, problem: Problem) -> NormalEquations:
-    """Sum the normal equations, chunk by chunk: (35) and (41) before the inverse.
+    """Sum the normal equations by chunks: (35) and (41) before the inverse.
 
     A smooth basis is nearly a combination of the design rows: a wider face,
     seen closer, is a camera change. Products of such columns cancel later,
@@ -195,7 +196,8 @@ def normal_equations(basis: Basis, problem: Problem) -> NormalEquations:
             chunks, W = -(-S // CHUNK), None
             for i in range(chunks):  # each chunk is spread over the whole face
                 part = order[i::chunks]
-                uv, z = (x[b].index_select(0, part) for x in (problem.uv, problem.z))
+                uv = problem.uv[b].index_select(0, part)
+                z = problem.z[b].index_select(0, part)
                 scale = root[b].index_select(0, part)
                 Z = (z * scale[:, None, None]).transpose(0, 1)  # 3 s C
                 X = basis.rows(uv, scale).transpose(0, 1)  # 3 s K1
