@@ -18,7 +18,7 @@ def test_texel_centres_give_the_texels_themselves_and_the_border_goes_on():
     """The centre of texel (r, c) is ((c + ½)/W, (r + ½)/H); between two centres the value is linear."""
     texture = torch.rand(3, 4, 5, dtype=torch.float64)
     r, c = torch.meshgrid(torch.arange(4), torch.arange(5), indexing="ij")
-    centres = torch.stack([(c + 0.5) / 5, (r + 0.5) / 4], -1).reshape(-1, 2).double()
+    centres = torch.stack([(c.double() + 0.5) / 5, (r.double() + 0.5) / 4], -1).reshape(-1, 2)
     torch.testing.assert_close(sample_texture(texture, centres), texture.reshape(3, -1).T)
     between = sample_texture(texture, (centres[0:1] + centres[1:2]) / 2)[0]
     torch.testing.assert_close(between, (texture[:, 0, 0] + texture[:, 0, 1]) / 2)
