@@ -68,3 +68,8 @@ def generator() -> torch.Generator:
 
 def pytest_addoption(parser):
     parser.addoption("--book", help="folder of a rendered book for tests/test_book_pages.py (default: they build one)")
+
+
+@pytest.fixture(autouse=True)
+def the_same_random_numbers_every_time():
+    torch.manual_seed(0)
