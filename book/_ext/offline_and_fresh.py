@@ -4,6 +4,7 @@
 * jupyter-cache looks at a notebook's code only; an edit in `facenb/` or a new version of a dependency would re-execute
   nothing. Here the cache's folder carries a hash of the package, the requirements and the Python version.
 * The theme declares one inline script twice, which browsers report as an error; the second copy goes.
+* The package's pages outlive the build that wrote them, so that a second build finds them, too.
 * Formulas in docstrings keep their lines on the package's pages.
 * Chapters are written as text notebooks; the page offers each of them as .ipynb, too.
 """
@@ -37,6 +38,11 @@ def choose_cache(app, config):
         if stale != current:
             shutil.rmtree(stale)
     config.nb_execution_cache_path = str(current)
+
+
+def keep_package_pages(app, config):
+    """What the build before wrote into book/_api is not in _toc.yml either, but belongs to the book."""
+    config.exclude_patterns[:] = [p for p in config.exclude_patterns if not p.startswith("book/_api/")]
 
 
 def offer_notebook(app, page, template, context, doctree):
@@ -87,6 +93,7 @@ def copy_scripts(app, exception):
 
 def setup(app):
     app.connect("config-inited", choose_cache)
+    app.connect("config-inited", keep_package_pages, priority=950)  # after _toc.yml has excluded the rest (900)
     app.connect("autodoc-process-docstring", keep_formulas_as_written, priority=400)  # before napoleon (500)
     app.connect("html-page-context", offer_notebook, priority=400)  # before the theme builds its buttons (501)
     app.connect("html-page-context", drop_repeated_scripts, priority=900)  # after everyone has added theirs
