@@ -24,7 +24,7 @@ def fake(monkeypatch):
 
 
 def test_the_results_are_written_and_shown(fake, tmp_path, capsys):
-    """Issue: for each benchmark an object {ours_ms, peer_ms, ratio, ours_mb, peer_mb, peer}."""
+    """Promised: for each benchmark an object {ours_ms, peer_ms, ratio, ours_mb, peer_mb, peer}."""
     run.main(["--quick", "--only", "lsq_geometry", "--out", str(tmp_path / "deep" / "bench.json")])
     result = json.loads((tmp_path / "deep" / "bench.json").read_text())["lsq_geometry"]
     assert set(result) == {"ours_ms", "peer_ms", "ratio", "ours_mb", "peer_mb", "peer"}

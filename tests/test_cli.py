@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -348,13 +347,11 @@ def test_a_full_or_forbidden_folder_is_one_line(model_path, photo, points, fits,
 
 
 @pytest.mark.parametrize("words, expected", [(("--help",), "facenb export"), (("fit", "--help"), "NAME.json")])
-def test_help_loads_neither_torch_nor_numpy_and_is_quick(words, expected):
+def test_help_is_quick_because_it_loads_neither_torch_nor_numpy(words, expected):
     code = "import sys, facenb.cli\ntry: facenb.cli.main()\nfinally: assert not {'torch', 'numpy'} & sys.modules.keys()"
-    started = time.perf_counter()
     plain = os.environ | {"PYTHONIOENCODING": "ascii"}  # the poorest terminal
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=plain, check=True)
     assert expected in done.stdout
-    assert time.perf_counter() - started < 2
 
 
 def test_python_dash_m_is_the_same_command():

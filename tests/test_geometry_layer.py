@@ -112,7 +112,7 @@ def test_gradients_equal_finite_differences_under_every_option(flat, truth, nois
 
 @pytest.mark.parametrize("option", options(None, type("", (), {"K": None})))
 def test_exact_samples_give_back_camera_and_shape(flat, truth, option):
-    """Issue: float64 recovery to 1e-6 (the prior switched off), with and without the options."""
+    """Promised: float64 recovery to 1e-6 (the prior switched off), with and without the options."""
     settings = options(flat, truth)[option] | {"centre_weight": 0.0, "shape_weight": 1e-12}
     if "person" in settings:  # make the pictures show what the option assumes
         model_truth = synthetic_truth(flat, 1, 400, torch.Generator().manual_seed(9))

@@ -89,7 +89,7 @@ def test_normals_of_ones_own_are_used_and_differentiable(flat, noisy, truth):
 
 
 def test_exact_samples_give_back_light_and_albedo(flat, truth):
-    """Issue: float64 recovery to 1e-6 with the priors switched off."""
+    """Promised: float64 recovery to 1e-6 with the priors switched off."""
     answer = solve_photometry(flat, truth.uv, truth.colour, truth.weight, albedo_weight=1e-14, light_weight=0.0)
     assert (answer.l - truth.l).abs().max() < 1e-6 and (answer.h - truth.h).abs().max() < 1e-6
     for units in ("albedo", "image"):

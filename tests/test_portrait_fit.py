@@ -99,7 +99,7 @@ def test_a_rendered_face_is_recovered(model, tables):
 
 
 def test_the_portrait_is_explained_to_three_percent_of_the_distance_of_the_eyes(fitted, portrait):
-    """Issue: median landmark error ≤ 3 % of the inter-ocular distance; the light is white and the exposure usual."""
+    """Promised: median landmark error ≤ 3 % of the inter-ocular distance; the light is white and the exposure usual."""
     _, points = portrait
     between_eyes = (points[36:42].mean(0) - points[42:48].mean(0)).norm()
     error = (fitted.landmarks68 - points).norm(dim=1).median()
