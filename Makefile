@@ -36,6 +36,8 @@ bench: $(INSTALLED)
 
 serve:
 	@test -f _build/html/index.html || { echo "make serve: there is no book yet; type 'make book' first"; exit 1; }
+	@$(PYTHON) -c 'import socket; socket.socket().bind(("127.0.0.1", $(PORT)))' 2>/dev/null || { \
+	  echo "make serve: port $(PORT) is taken; type 'make serve PORT=8001'"; exit 1; }
 	@echo "http://localhost:$(PORT) (stop with Ctrl-C)"
 	@$(PYTHON) -m http.server --directory _build/html --bind 127.0.0.1 $(PORT)
 
@@ -53,7 +55,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	  echo "make: $$($(PYTHON) --version) is too old; install Python 3.11 or newer, or type 'make PYTHON=/path/to/python3.11'"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "make: could not create $(VENV); on Debian and Ubuntu install python3-venv"; exit 1; }
-	@echo "Installing into $(VENV): about two minutes and 7 GB (PyTorch), once ..."
+	@echo "Installing into $(VENV): two to five minutes of silence and 7 GB (PyTorch), once ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e . || { \
 	  echo "make: installing failed; is the network reachable and is there 7 GB of free disk? Type the same command to go on"; exit 1; }
 	@touch $@

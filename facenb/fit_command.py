@@ -57,6 +57,10 @@ def fit_photos(
         raise ConfigError(
             f"{model}: has no 68 landmark vertices; put them beside it in {Path(model).stem}.landmarks68.json"
         )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot write there ({error.strerror}); choose another folder with --out") from error
     source = model if model == OPEN else str(Path(model).expanduser().resolve())
     return [_fit_one(job, face_model, source, out, max_side, say) for job in jobs]
 

@@ -26,6 +26,8 @@ def load_model(source: str | Path = OPEN) -> MorphableModel:
     path = Path(source).expanduser()
     if path.is_dir():
         return load_ict(path)
+    if not path.exists():
+        raise ModelFileError(f'{path}: no such file; a model is "open", or the path of its file or folder')
     with readable_file(path).open("rb") as file:
         start = file.read(9)
     if start.startswith(HDF5_MAGIC):

@@ -74,7 +74,7 @@ chapters:
 
 def write_sources(folder: Path) -> None:
     """The project's configuration, styles and extension, and the chapter above."""
-    shutil.copytree(ROOT / "book", folder / "book", ignore=lambda _, names: [n for n in names if n.endswith(".md")])
+    shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("*.md", "_api"))
     shutil.copy(ROOT / "book" / "bibliography.md", folder / "book")
     shutil.copy(ROOT / "_config.yml", folder)
     shutil.copy(ROOT / "requirements.txt", folder)

@@ -37,7 +37,7 @@ def test_anything_else_is_refused_with_the_list_of_what_works(tmp_path, content)
 
 
 def test_missing_empty_and_foreign_places_are_named(tmp_path):
-    with pytest.raises(ModelFileError, match=r"nowhere: no such file; check the path"):
+    with pytest.raises(ModelFileError, match=r'nowhere: no such file; a model is "open"'):
         load_model(tmp_path / "nowhere")
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(ModelFileError, match="empty file"):
