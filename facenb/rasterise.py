@@ -180,7 +180,7 @@ def _owns_edge(A: float, B: float) -> bool:
     return A > 0 or (A == 0 and B > 0)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")  # every divisor is positive: see the checks
 def _z_buffer(X, T, near, sign, triangle, barycentric, depth):
     """Draw the triangles T of the vertices X (V, 3) into the pixel arrays. All arithmetic is in float64.
 
@@ -215,17 +215,20 @@ def _z_buffer(X, T, near, sign, triangle, barycentric, depth):
             continue
         if area < 0:
             A0, B0, C0, A1, B1, C1, A2, B2, C2 = -A0, -B0, -C0, -A1, -B1, -C1, -A2, -B2, -C2
-        own0, own1, own2 = _owns_edge(A0, B0), _owns_edge(A1, B1), _owns_edge(A2, B2)
         w0, w1, w2 = 1 / z0, 1 / z1, 1 / z2
 
         for y in range(first_y, last_y + 1):
+            row0, row1, row2 = B0 * y + C0, B1 * y + C1, B2 * y + C2
             for x in range(first_x, last_x + 1):
-                E0 = A0 * x + B0 * y + C0
-                E1 = A1 * x + B1 * y + C1
-                E2 = A2 * x + B2 * y + C2
-                if E0 < 0 or E1 < 0 or E2 < 0:
+                E0, E1, E2 = A0 * x + row0, A1 * x + row1, A2 * x + row2
+                lowest = min(E0, E1, E2)
+                if lowest < 0:
                     continue
-                if (E0 == 0 and not own0) or (E1 == 0 and not own1) or (E2 == 0 and not own2):
+                if lowest == 0 and (
+                    (E0 == 0 and not _owns_edge(A0, B0))
+                    or (E1 == 0 and not _owns_edge(A1, B1))
+                    or (E2 == 0 and not _owns_edge(A2, B2))
+                ):
                     continue
                 total = E0 + E1 + E2  # = |area|; using the sum keeps every λ in [0, 1]
                 if total <= 0:
