@@ -294,7 +294,10 @@ def test_a_mesh_that_cannot_be_flattened_is_refused_in_one_line_with_a_remedy(ti
 def test_a_torus_with_a_boundary_has_a_handle():
     n = 6
     i, j = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
-    p = lambda a, b: (a % n) * n + b % n  # noqa: E731
+
+    def p(a, b):
+        return (a % n) * n + b % n
+
     quad = torch.stack([p(i, j), p(i + 1, j), p(i + 1, j + 1), p(i, j + 1)], -1).reshape(-1, 4)
     T = torch.cat([quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]])[1:]
     a, b = 2 * torch.pi * i.reshape(-1) / n, 2 * torch.pi * j.reshape(-1) / n
