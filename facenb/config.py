@@ -23,11 +23,14 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Option:
-    """What a field of a command's dataclass is called in the help, and whether it is typed without a name."""
+    """What a field of a command's dataclass is called in the help, how it is typed, and which values it takes."""
 
     help: str
     metavar: str | None = None
     positional: bool = False
+    choices: tuple[str | int, ...] = ()  # all that is allowed; none: anything of the field's type
+    at_least: float | None = None
+    at_most: float | None = None
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,12 @@ class _Field:
     name: str
     kind: type  # of one value
     many: bool
-    required: bool
+    default: Any  # MISSING where one must be given
     option: Option
+
+    @property
+    def required(self) -> bool:
+        return self.default is MISSING
 
     @property
     def label(self) -> str:
@@ -47,11 +54,12 @@ class _Field:
 def add_arguments(parser: argparse.ArgumentParser, command: type) -> None:
     """Give `parser` one option for each field of the dataclass `command`, and --config."""
     for field in _fields(command):
-        settings: dict[str, Any] = {"help": field.option.help, "default": argparse.SUPPRESS}
+        settings: dict[str, Any] = {"help": field.option.help + _default(field), "default": argparse.SUPPRESS}
         if field.kind is bool:
             settings["action"] = argparse.BooleanOptionalAction
         else:
-            settings["metavar"] = field.option.metavar or field.kind.__name__.upper()
+            listed = "|".join(map(str, field.option.choices))
+            settings["metavar"] = field.option.metavar or listed or field.kind.__name__.upper()
             settings["type"] = field.kind
             if field.option.positional:  # not required here: the TOML file may hold it
                 settings["nargs"] = "*" if field.many else "?"
@@ -66,14 +74,36 @@ def add_arguments(parser: argparse.ArgumentParser, command: type) -> None:
 def resolve(command: type, typed: dict[str, Any], file: Path | None = None) -> Any:
     """An instance of the dataclass `command` from typed options over those of the TOML `file` over its defaults.
 
-    Raises ConfigError for an unknown key, a value of the wrong type, a missing option or an unreadable file.
+    Raises ConfigError for an unknown key, a value of the wrong type, one that is not allowed, a missing option or an
+    unreadable file.
     """
     values = _read_toml(command, file) if file is not None else {}
     values |= {key: tuple(value) if isinstance(value, list) else value for key, value in typed.items()}
     for field in _fields(command):
         if field.required and values.get(field.name) in (None, ()):
             raise ConfigError(f"{field.label} is missing; --help shows how")
+        if field.name in values:
+            given = values[field.name]
+            for value in given if field.many else (given,):
+                _check(field, value)
     return command(**values)
+
+
+def _check(field: _Field, value: Any) -> None:
+    option = field.option
+    if option.choices and value not in option.choices:
+        raise ConfigError(f"{field.label} {value}: choose one of {', '.join(map(str, option.choices))}")
+    if option.at_least is not None and not value >= option.at_least:  # catches NaN, too
+        raise ConfigError(f"{field.label} {value}: must be at least {option.at_least:g}")
+    if option.at_most is not None and not value <= option.at_most:
+        raise ConfigError(f"{field.label} {value}: must be at most {option.at_most:g}")
+
+
+def _default(field: _Field) -> str:
+    """For the help; silence where the default is to do without."""
+    if any(field.default is nothing for nothing in (MISSING, None, False, ())):
+        return ""
+    return " (default: on)" if field.default is True else f" (default: {field.default})"
 
 
 def _fields(command: type) -> list[_Field]:
@@ -85,7 +115,7 @@ def _fields(command: type) -> list[_Field]:
             hint = next(h for h in typing.get_args(hint) if h is not types.NoneType)
         many = typing.get_origin(hint) is tuple
         kind = typing.get_args(hint)[0] if many else hint
-        result.append(_Field(field.name, kind, many, field.default is MISSING, option))
+        result.append(_Field(field.name, kind, many, field.default, option))
     return result
 
 

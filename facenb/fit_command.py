@@ -50,8 +50,6 @@ def fit_photos(
     Raises ValueError (of the module that noticed) naming the file and the remedy.
     """
     jobs = _jobs(photos, landmarks, out)
-    if max_side < 32:
-        raise ConfigError(f"--max-side {max_side}: a face needs at least 32 pixels")
     face_model = load_model(model)
     if face_model.landmarks68.shape != (68,):
         raise ConfigError(

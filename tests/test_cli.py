@@ -14,9 +14,10 @@ import trimesh
 from PIL import ExifTags, Image
 
 from facenb.camera import project
-from facenb.cli import _loading, main
+from facenb.cli import COMMANDS, main
 from facenb.fit_result import PortraitFit, read_fit
 from facenb.flatten import flatten
+from facenb.interrupts import loading
 from facenb.model_io import save_model
 from facenb.model_source import load_model
 from facenb.photo import read_photo, write_photo
@@ -286,7 +287,7 @@ def test_a_model_without_landmarks_says_how_to_give_them(tiny_model, photo, poin
         (("fit",), "PHOTO is missing"),
         (("fit", "a.png"), "--landmarks is missing"),
         (("fit", "a.png", "--landmarks", "p"), "--out is missing"),
-        (("fit", "a.png", "--size", "3"), "--size"),
+        (("fit", "a.png", "--size", "3"), "--size 3; see facenb fit --help"),
         (("fit", "x/a.png", "y/a.jpg", "--landmarks", "p", "--out", "o"), "two photos are called a"),
         (("fit", "x/a.png", "y/A.png", "--landmarks", "p", "--out", "o"), "two photos are called a"),
         (("fit", "a", "b", "c", "--landmarks", "p", "q", "--out", "o"), "3 photos but 2 landmark files"),
@@ -335,7 +336,7 @@ def test_ctrl_c_while_libraries_load_waits_until_they_are_whole():
     done = []
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
     try:
-        with pytest.raises(KeyboardInterrupt), _loading():
+        with pytest.raises(KeyboardInterrupt), loading():
             signal.raise_signal(signal.SIGINT)
             done.append("loaded")
         assert done == ["loaded"]
@@ -357,6 +358,21 @@ def test_help_is_quick_because_it_loads_neither_torch_nor_numpy(words, expected)
     plain = os.environ | {"PYTHONIOENCODING": "ascii"}  # the poorest terminal
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=plain, check=True)
     assert expected in done.stdout
+
+
+def test_every_command_has_its_words_and_options(capsys):
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as stop:
+            main([command.NAME, "--help"])
+        page = capsys.readouterr().out
+        assert stop.value.code == 0
+        assert command.ABOUT in page and command.EXAMPLES in page and "--config FILE.toml" in page
+        assert max(len(line) for line in (command.ABOUT + command.EXAMPLES).splitlines()) <= 100
+
+
+def test_the_exit_code_is_the_command_s_own(monkeypatch, capsys):
+    monkeypatch.setattr("facenb.commands.export.run", lambda config: 3)
+    assert run("export", "open", "--out", "face.obj") == 3
 
 
 def test_python_dash_m_is_the_same_command():

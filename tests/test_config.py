@@ -18,6 +18,11 @@ class Command:
     step_size: Annotated[float, Option("how large")] = 0.5
     loud: Annotated[bool, Option("say more")] = False
     name: Annotated[str | None, Option("who")] = None
+    colour: Annotated[str, Option("which", choices=("red", "green"))] = "red"
+    zero: Annotated[int, Option("none, or some")] = 0
+    careful: Annotated[bool, Option("look twice")] = True
+    log: Annotated[Path | None, Option("where to tell", "FILE")] = None
+    share: Annotated[float, Option("how much of it", at_least=0, at_most=1)] = 0.5
 
 
 def parse(*words):
@@ -61,6 +66,8 @@ def test_one_value_will_do_for_a_list(tmp_path):
         ("out = ['a']", "expected a path in quotes"),
         ("steps = ", "not valid TOML"),
         ("[steps]\nx = 1", "expected a whole number"),
+        ("careful = 'no'", "careful = 'no', expected true or false"),
+        ("log = 3", "log = 3, expected a path in quotes"),
     ],
 )
 def test_a_wrong_file_is_named_with_its_key(tmp_path, text, message):
@@ -84,3 +91,42 @@ def test_unreadable_files_are_named(tmp_path):
 def test_what_is_required_is_asked_for(words, missing):
     with pytest.raises(ConfigError, match=f"{missing} is missing"):
         parse(*words)
+
+
+def test_optional_paths_and_switches_that_are_on(tmp_path):
+    command = parse("a", "--out", "b", "--log", "c", "--no-careful")
+    assert (command.log, command.careful) == (Path("c"), False)
+    file = tmp_path / "c.toml"
+    file.write_text('log = "d"\ncareful = false\n')
+    command = parse("a", "--out", "b", "--config", str(file))
+    assert (command.log, command.careful) == (Path("d"), False)
+    assert (parse("a", "--out", "b").log, parse("a", "--out", "b").careful) == (None, True)
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("colour", "blue", "--colour blue: choose one of red, green"),
+        ("share", "1.5", "--share 1.5: must be at most 1"),
+        ("share", "-0.1", "--share -0.1: must be at least 0"),
+        ("share", "nan", "--share nan: must be at least 0"),
+    ],
+)
+def test_values_that_are_not_allowed_are_refused_typed_or_in_a_file(tmp_path, key, value, message):
+    file = tmp_path / "c.toml"
+    file.write_text(f"{key} = " + (f"'{value}'" if key == "colour" else value))
+    for words in ((f"--{key}", value), ("--config", str(file))):
+        with pytest.raises(ConfigError) as error:
+            parse("a", "--out", "b", *words)
+        assert str(error.value) == message
+    assert parse("a", "--out", "b", "--colour", "green", "--share", "1").colour == "green"
+
+
+def test_help_tells_defaults_and_choices():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Command)
+    text = " ".join(parser.format_help().split())
+    assert "--colour red|green which (default: red)" in text
+    assert "how large (default: 0.5)" in text and "none, or some (default: 0)" in text
+    assert "look twice (default: on)" in text
+    assert "say more (default" not in text and "who (default" not in text
