@@ -1,7 +1,7 @@
 """What the trainer wants from a task: a network, a loss for a batch of images, and some pictures.
 
-Pretraining and the two main trainings are tasks. The trainer (`facenb.trainer`) owns what they share: images, optimiser,
-moving average, several processes, checkpoints, curves.
+Pretraining and the two main trainings are tasks. The trainer (`facenb.trainer`) owns what they share: images,
+optimiser, moving average, several processes, checkpoints, curves.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 State = dict[str, Tensor | float | int | str | bool]
 
 
-class SingularStep(ArithmeticError):
+class SingularStep(ArithmeticError):  # noqa: N818 (it is the step that is singular)
     """A step that cannot be taken, for a singular system perhaps. The trainer skips it, counts it and goes on."""
 
 
@@ -45,8 +45,8 @@ class Task(Protocol):
     def step(self, images: Float[Tensor, "B 3 S S"], generator: torch.Generator) -> StepResult:
         """The loss for these images, in [0, 1]. All randomness comes from `generator`, on the images' device.
 
-        Changes nothing that lasts: a step may be skipped. What the task learns about its own settings (adaptive weights,
-        running medians) goes into `statistics` and comes back through `absorb`.
+        Changes nothing that lasts: a step may be skipped. What the task learns about its own settings (adaptive
+        weights, running medians) goes into `statistics` and comes back through `absorb`.
 
         Raises SingularStep or torch.linalg.LinAlgError where no step can be taken.
         """
@@ -63,5 +63,5 @@ class Task(Protocol):
     def load_state_dict(self, state: State) -> None: ...
 
     def pictures(self, images: Float[Tensor, "B 3 S S"]) -> dict[str, Float[Tensor, "3 H W"]]:
-        """Pictures in [0, 1] of what the network says of these images (overlays, residuals). Called without gradient."""
+        """Pictures in [0, 1] of what the network says of these images: overlays, residuals. Called without gradient."""
         ...
