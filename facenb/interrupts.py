@@ -17,14 +17,24 @@ def loading() -> Iterator[None]:
 
 @contextmanager
 def stop_signals(*signals: signal.Signals) -> Iterator[Callable[[], bool]]:
-    """While the block runs the `signals` (default: SIGINT and SIGTERM) stop nothing; the function says if one came."""
+    """While the block runs the `signals` (default: SIGINT and SIGTERM) stop nothing; the function says if one came.
+
+    The second one is obeyed as usual, in case the block hangs.
+    """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # others get no signals
         yield came.is_set
         return
-    usual = {s: signal.signal(s, lambda *_: came.set()) for s in signals or (signal.SIGINT, signal.SIGTERM)}
+    usual = {}
+
+    def note(number: int, _: object) -> None:
+        came.set()
+        signal.signal(number, usual[number])
+
+    for number in signals or (signal.SIGINT, signal.SIGTERM):
+        usual[number] = signal.signal(number, note)
     try:
         yield came.is_set
     finally:
-        for s, handler in usual.items():
-            signal.signal(s, handler)
+        for number, handler in usual.items():
+            signal.signal(number, handler)
