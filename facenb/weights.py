@@ -7,6 +7,8 @@ per channel (biases, and all of batch norm, whose variances span decades) stays 
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -66,13 +68,8 @@ def load_weights(path: str | Path, kind: str | None = None) -> nn.Module:
 
     Raises WeightsError, naming the file and the remedy, for anything that is not such a file, whole and of that kind.
     """
-    path = readable_file(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = _checked_header(path, file.metadata())
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a handle, not a dict)
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: broken safetensors file ({error}); copy or download it again") from error
+    with _opened(path) as (file, header):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a handle, not a dict)
     if kind is not None and header["kind"] != kind:
         raise WeightsError(f"{path}: weights of a {header['kind']!r} network, a {kind!r} one is needed; give its file")
     net = build_network(header["kind"])
@@ -95,13 +92,8 @@ def read_about(path: str | Path) -> dict[str, Any]:
 
     Raises WeightsError as `load_weights` does.
     """
-    path = readable_file(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = _checked_header(path, file.metadata())
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: broken safetensors file ({error}); copy or download it again") from error
-    return {"kind": header["kind"], **header["about"]}
+    with _opened(path) as (_, header):
+        return {"kind": header["kind"], **header["about"]}
 
 
 def shipped_weights() -> Path:
@@ -113,6 +105,21 @@ def shipped_weights() -> Path:
     if not path.is_file():
         raise WeightsError(f"{path}: the trained network is missing; install facenb again, or train one: facenb train")
     return path
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The open file and our header in it; whatever is wrong with either, as one WeightsError."""
+    try:
+        path = readable_file(path)
+        with safe_open(path, framework="pt") as file:
+            yield file, _checked_header(path, file.metadata())
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: broken safetensors file ({error}); copy or download it again") from error
+    except WeightsError:
+        raise
+    except ModelFileError as error:
+        raise WeightsError(str(error)) from error
 
 
 def _checked_header(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
