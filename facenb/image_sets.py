@@ -14,16 +14,22 @@ among a hundred thousand photos a few always are broken.
 
 from __future__ import annotations
 
+import io
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from facenb.photo import PhotoError, photo_size, read_photo
+from facenb.shards import ShardError, read_shard_index
 
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 SMALLEST = 16  # pixels; less shows no face
@@ -37,6 +43,9 @@ CELEBA_LANDMARKS5 = ((69.0, 111.0), (108.0, 111.0), (88.0, 135.0), (73.0, 152.0)
 CELEBA_SIDE = 161
 
 _TAIL = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}  # how a whole file ends
+
+
+Frame = Literal["aligned", "celeba"]
 
 
 class ImageSetError(ValueError):
@@ -53,15 +62,15 @@ class ImageSet:
     Attributes:
         names: one for each picture, relative to the folder.
         broken: "name: reason" of each file that was skipped.
-        landmarks5: where the average face's eyes, nose and corners of the mouth lie, in sides of the square, from its
-            top-left corner; None where nothing is known. A property of the frame, not of the single photos.
+        frame: how faces are framed, where that is known: "aligned" (rendered as roughly aligned pictures) or "celeba";
+            `mean_pose.average_landmarks5` knows where eyes, nose and mouth then are on average.
     """
 
     names: list[str]
     read: Callable[[int], UInt8[Tensor, "3 H W"]]
     size: int | None = None
     broken: list[str] = field(default_factory=list)
-    landmarks5: Float[Tensor, "5 2"] | None = None
+    frame: Frame | None = None
     _cache: dict[int, Tensor] = field(default_factory=dict, repr=False)
     _cached_bytes: int = field(default=0, repr=False)
 
@@ -101,7 +110,8 @@ def open_images(path: str | Path, size: int | None = None) -> ImageSet:
             memory, up to a gigabyte, so that later passes decode nothing.
 
     Each photo's header and end are looked at now, pixels only when they are asked for.
-    Raises ImageSetError if there is nothing to read; it says how many files were broken, and the first one's reason.
+    Raises ImageSetError if there is nothing to read; it says how many files were broken, and the first one's reason;
+    ShardError for a rendered set that is not whole.
     """
     path = Path(path)
     if size is not None and size < 1:
@@ -109,9 +119,7 @@ def open_images(path: str | Path, size: int | None = None) -> ImageSet:
     if not path.exists():
         raise ImageSetError(f"{path}: no such folder; check the path")
     if path.is_dir() and (path / "dataset.json").is_file():
-        from facenb.shards import open_shards
-
-        return open_shards(path, size)
+        return _rendered(path, size)
     files = sorted(p for p in path.rglob("*") if _is_photo(p)) if path.is_dir() else [path]
     root = path if path.is_dir() else path.parent
     names, sizes, broken = [], [], []
@@ -140,7 +148,7 @@ def open_images(path: str | Path, size: int | None = None) -> ImageSet:
         photo = (255 * read_photo(root / names[i])).round().to(torch.uint8)
         return celeba_square(photo) if celeba[i] else centre_square(photo)
 
-    return ImageSet(names, read, size, broken, celeba_landmarks5() if all(celeba) else None)
+    return ImageSet(names, read, size, broken, "celeba" if all(celeba) else None)
 
 
 def centre_square(picture: Tensor) -> Tensor:
@@ -169,6 +177,24 @@ def resized(picture: UInt8[Tensor, "3 H W"], size: int) -> UInt8[Tensor, "3 s s"
         return picture.contiguous()
     values = interpolate(picture[None].float(), (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
     return values.round().clamp(0, 255).to(torch.uint8)
+
+
+def _rendered(folder: Path, size: int | None) -> ImageSet:
+    """The pictures of a folder of shards."""
+    index = read_shard_index(folder)
+    if not len(index):
+        raise ImageSetError(f"{folder}: a rendered set of no pictures; render some: facenb render")
+
+    def read(i: int) -> Tensor:
+        try:
+            with Image.open(io.BytesIO(index.image_bytes(i))) as image:
+                pixels = np.array(image.convert("RGB"))
+        except (ShardError, OSError, SyntaxError, ValueError, zlib.error) as error:
+            raise PhotoError(f"{folder}: {error}") from error
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+    frame = "aligned" if index.description.config.get("framing") == "aligned" else None
+    return ImageSet([f"{i:09d}" for i in range(len(index))], read, size, frame=frame)
 
 
 def _celeba_corner() -> tuple[int, int]:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from facenb.augment import warp
 from facenb.flatten import Flattening
+from facenb.image_sets import ImageSet, celeba_landmarks5
 from facenb.metrics import five_points
 from facenb.morphable_model import MorphableModel
 from facenb.rasterise import interpolate, rasterise
@@ -62,6 +63,21 @@ def aligned_landmarks5(model: MorphableModel, scale: float = ALIGNED_SCALE) -> F
     """
     flat = five_points(model.shape_mean[_landmarks(model)])[:, :2] * model.shape_mean.new_tensor([1.0, -1.0])
     return 0.5 + scale * (flat - flat.mean(0)) / 100
+
+
+def average_landmarks5(images: ImageSet, model: MorphableModel) -> Float[Tensor, "5 2"]:
+    """The average five points of a set of images, in sides; known if the set's frame is.
+
+    Raises ValueError for other sets: somebody must look where their faces are.
+    """
+    if images.frame == "aligned":
+        return aligned_landmarks5(model)
+    if images.frame == "celeba":
+        return celeba_landmarks5()
+    raise ValueError(
+        f"{images.names[0]} and the others: it is not known where their faces are on average; pretrain on images "
+        "of facenb render (--framing aligned), on CelebA's aligned ones, or say where eyes, nose and mouth lie"
+    )
 
 
 def similarity_onto(

@@ -95,7 +95,7 @@ class PretrainTask:
         """Nothing to load."""
 
     def pictures(self, images: Float[Tensor, "B 3 S S"]) -> dict[str, Float[Tensor, "3 H W"]]:
-        """Views in the middle row above, below what the network says: uv (red u, green v) where it is confident."""
+        """Views of the images, and what the network says of them: uv (red u, green v) where it is confident."""
         n, _, S, _ = images.shape
         theta = random_similarity(n, torch.Generator().manual_seed(0), source=S, size=self.size).to(images.device)
         seen = warp(images, theta, self.size, samples=2)
