@@ -22,9 +22,10 @@ from torch import Tensor
 from facenb.camera import Camera, decompose, project
 from facenb.correspondence_fit import fit_correspondence
 from facenb.geometry_layer import Geometry, solve_geometry
+from facenb.lighting import sh_basis
 from facenb.metrics import direct_landmarks
 from facenb.morphable_model import MorphableModel
-from facenb.photometry_layer import Photometry, inverse_shading, photometry_residual, solve_photometry
+from facenb.photometry_layer import Photometry, solve_photometry
 from facenb.pixel_sampling import gather_pixels, pixel_coordinates, sample_pixels
 from facenb.robust import robust_scale, tukey_weight
 from facenb.softplus_clamp import softplus_clamp
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from facenb.networks import Maps
 
 Network = Callable[[Tensor], "Maps"]
+LIGHT_WEIGHT = 1e-3  # per full pixel, pulls each round's light towards that of the round before
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class ReconstructionOptions:
     n_expression: int = 40
     n_albedo: int = 60
     texels: int = 160
-    samples: int = 2000
+    samples: int = 1000
     confident: float = 0.5
     fewest: int = 40
     camera: Literal["pinhole", "linear"] = "pinhole"
@@ -143,7 +145,7 @@ def reconstruct_maps(
 
     An image in which fewer than `options.fewest` pixels are confident is not an error: see `Reconstruction.found`.
     """
-    B, W = len(image), image.shape[3]
+    W = image.shape[3]
     o = options
     confidence = maps.confidence
     index = sample_pixels(confidence, o.samples, torch.Generator(image.device).manual_seed(0))
@@ -215,22 +217,27 @@ def solve_colours(
     prefers faces that are too dark. And by Tukey's weight of the residual in the image, for hair and shine.
     """
     total = weight.sum(1).mean().item()
-    trust = torch.ones_like(weight)
-    light = albedo = None
+    normal = uv_model.sample_normal(uv)
+    F = sh_basis(normal)  # B S 9
+    c, D = uv_model.sample_albedo(uv)  # B S 3, B S 3 Nal
+    trust, light = torch.ones_like(weight), None
     for _ in range(options.photometry_rounds):
         answer = solve_photometry(
             uv_model,
             uv,
             colour,
             weight * trust,
+            normals=normal,
             albedo_weight=options.albedo_weight * total,
-            light_weight=1e-3 * total,
+            light_weight=LIGHT_WEIGHT * total,
             light_target=light,
         )
-        residual = photometry_residual(uv_model, uv, colour, answer, units="image").square().mean(-1).sqrt()
-        gain = inverse_shading(uv_model, uv, answer.l).mean(-1).clamp(min=0.2) ** -2
+        light = answer.l
+        inverse = F @ light.mT  # B S 3
+        albedo = c + (D @ answer.h[:, None, :, None])[..., 0]
+        residual = (colour - albedo / inverse.clamp_min(0.05)).square().mean(-1).sqrt()
+        gain = inverse.mean(-1).clamp(min=0.2) ** -2
         trust = gain * tukey_weight(residual, robust_scale(residual, weight > options.confident, 0.02))
-        light = None if albedo is None else answer.l
     return answer
 
 
