@@ -49,7 +49,7 @@ def write_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
             save_file(tensors, unfinished, metadata={"facenb": json.dumps(checkpoint.facts)})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path}: cannot be written ({_reason(error)}); make room, or let out name another folder"
+            f"{path}: cannot be written ({_reason(error)}); make room, or choose another --out"
         ) from error
     for old in checkpoints(folder)[:-KEPT]:
         old.unlink(missing_ok=True)
@@ -72,7 +72,7 @@ def read_newest(folder: Path) -> tuple[Path, Checkpoint] | None:
     if found:
         raise CheckpointError(
             f"{found[-1]}: not a checkpoint of facenb, or broken ({_reason(broken)}); remove it, "
-            "or let out name another folder"
+            "or choose another --out"
         ) from broken
     return None
 
@@ -103,10 +103,12 @@ def load_network(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
     own = network.state_dict()
     for key in sorted(own.keys() | tensors.keys()):
         if key not in own or key not in tensors:
-            raise CheckpointError(f"{path}: made by another network ({key} is in one of them only); choose another out")
+            raise CheckpointError(
+                f"{path}: made by another network ({key} is in one of them only); choose another --out"
+            )
         if own[key].shape != tensors[key].shape:
             sizes = f"{tuple(tensors[key].shape)} there, {tuple(own[key].shape)} here"
-            raise CheckpointError(f"{path}: made by another network ({key} is {sizes}); choose another out")
+            raise CheckpointError(f"{path}: made by another network ({key} is {sizes}); choose another --out")
     network.load_state_dict(dict(tensors))
 
 

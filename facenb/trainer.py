@@ -2,8 +2,9 @@
 scale*).
 
 One step: images → task → loss → gradient, clipped → Adam → moving average of the weights. What a step draws at random
-follows from (seed, number of the step, process) alone: the generators are seeded anew each time. So the position is all
-the random state that a checkpoint must know, and a resumed run goes on as if it had never stopped, bit for bit on a CPU.
+follows from (seed, number of the step, process) alone: the generators are seeded anew each time. So the position is
+all the random state that a checkpoint must know, and a resumed run goes on as if it had never stopped, bit for bit on a
+CPU.
 
 Lightning Fabric brings what differs between machines: precision, processes, the mean of their gradients.
 """
