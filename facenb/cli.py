@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
-from facenb.commands import export, fit
+from facenb.commands import export, fit, render
 from facenb.config import add_arguments, resolve
 from facenb.version import __version__
 
@@ -30,6 +30,7 @@ class Command(Protocol):
 COMMANDS: tuple[Command, ...] = (
     fit,
     export,
+    render,
 )
 
 _ABOUT = """\

@@ -1,0 +1,119 @@
+"""What `facenb render` does: snapshots made by several processes, written shard by shard."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from facenb.open_model import open_model
+from facenb.shards import Description, images_path, member_name, start_dataset, truth_path, write_shard
+from facenb.snapshots import GENERATOR, SnapshotTruth, render_snapshot
+from facenb.snapshots.pose import Framing
+
+BATCH = 20  # pictures that a process is asked for at a time
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+Encoded = tuple[bytes, bytes | None]  # PNG, npz
+
+
+def render_dataset(
+    out: Path,
+    count: int,
+    size: int,
+    framing: Framing,
+    seed: int,
+    shard_size: int = 1000,
+    truth: bool = True,
+    workers: int | None = None,
+    progress: bool = True,
+) -> int:
+    """Render snapshots 0 … count − 1 of `seed` into the folder `out` → how many were made now.
+
+    Shards that are there already are left as they are, so a run that was stopped goes on where it stopped. `workers`
+    processes (default: one per core) make the pictures, which do not depend on their number.
+
+    Raises ShardError for a folder that holds something else, OSError for a full disk.
+    """
+    config = {"size": size, "framing": framing, "seed": seed, "generator": GENERATOR}
+    description = Description(count, shard_size, truth, config)
+    missing = start_dataset(out, description)
+    indices = [i for shard in missing for i in description.members(shard)]
+    if not indices:
+        return 0
+    open_model(progress=progress)  # built once, before every process wants it
+    pictures = _rendered(indices, (seed, size, framing, truth), workers or os.cpu_count() or 1)
+    with tqdm(total=count, initial=count - len(indices), unit=" images", disable=not progress, smoothing=0.05) as bar:
+        for shard in missing:
+            members = description.members(shard)
+            contents = []
+            for _ in members:
+                contents.append(next(pictures))
+                bar.update()
+            if truth:
+                names = [member_name(i, "npz") for i in members]
+                write_shard(truth_path(out, shard), names, [npz for _, npz in contents])
+            write_shard(images_path(out, shard), [member_name(i, "png") for i in members], [png for png, _ in contents])
+    return len(indices)
+
+
+def encode_truth(truth: SnapshotTruth) -> bytes:
+    """The truth as an .npz file. uv in half precision; the same truth gives the same bytes."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **(vars(truth) | {"uv": truth.uv.astype(np.float16)}))
+    return file.getvalue()
+
+
+def encode_image(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG", compress_level=4)
+    return file.getvalue()
+
+
+def _rendered(indices: list[int], what: tuple[int, int, Framing, bool], workers: int) -> Iterator[Encoded]:
+    """Encoded snapshots in order, from `workers` processes that are a few batches ahead."""
+    batches = [indices[i : i + BATCH] for i in range(0, len(indices), BATCH)]
+    usual = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # read when a new process loads its libraries
+    pool = ProcessPoolExecutor(min(workers, len(batches)), get_context("spawn"), initializer=_start_worker)
+    waiting = deque()
+    try:
+        for batch in batches:
+            waiting.append(pool.submit(_render_batch, batch, *what))
+            if len(waiting) > 3 * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise OSError("a rendering process was killed; give it more memory or use fewer --workers") from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for name, value in usual.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    torch.set_num_threads(1)
+
+
+def _render_batch(indices: Iterable[int], seed: int, size: int, framing: Framing, truth: bool) -> list[Encoded]:
+    result = []
+    for i in indices:
+        snapshot = render_snapshot(seed, i, size, framing)
+        result.append((encode_image(snapshot.image), encode_truth(snapshot.truth) if truth else None))
+    return result

@@ -1,0 +1,147 @@
+"""What each sample of a snapshot sees: one z-buffer for all parts of a head, and shadow maps from the lamps' side.
+
+`facenb.rasterise` answers the same question exactly, for one surface, in float64. A snapshot asks it of sixty thousand
+small triangles, some of them half transparent like the tips of hair, and several times per picture, so here it is asked
+in single precision: the edge functions without the top-left rule, and an *alpha test*. Transparency is drawn by lot: a
+triangle of opacity α covers a sample with probability α, decided by a hash of sample and triangle, and the mean over the
+nine samples of a pixel makes it smooth. No sorting, any number of layers, the same answer every time.
+
+Conventions: as in `facenb.rasterise`; (x, y) in samples, z in mm, larger is farther.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+FLOAT = np.float32
+
+
+@numba.njit(cache=True)
+def project(X, K, R, t, samples, out):
+    """Model points X (V, 3) → (x, y) in samples (`samples` to a pixel each way) and camera depth, into `out` (V, 3)."""
+    middle = (samples - 1) / 2  # the centre of pixel 0 is the middle of its samples
+    for v in range(X.shape[0]):
+        x, y, z = X[v, 0], X[v, 1], X[v, 2]
+        c0 = R[0, 0] * x + R[0, 1] * y + R[0, 2] * z + t[0]
+        c1 = R[1, 0] * x + R[1, 1] * y + R[1, 2] * z + t[1]
+        c2 = R[2, 0] * x + R[2, 1] * y + R[2, 2] * z + t[2]
+        w = samples / max(c2, 1.0)
+        out[v, 0] = (K[0, 0] * c0 + K[0, 1] * c1) * w + K[0, 2] * samples + middle
+        out[v, 1] = K[1, 1] * c1 * w + K[1, 2] * samples + middle
+        out[v, 2] = c2
+
+
+@numba.njit(cache=True)
+def lot(x, y, t):
+    """A number in [0, 1) that depends on the three integers and looks random (a hash)."""
+    h = np.uint32(x) * np.uint32(374761393) + np.uint32(y) * np.uint32(668265263) + np.uint32(t) * np.uint32(2246822519)
+    h = (h ^ (h >> np.uint32(13))) * np.uint32(1274126177)
+    h = (h ^ (h >> np.uint32(16))) * np.uint32(2654435761)
+    return np.float32((h >> np.uint32(8)) & np.uint32(0xFFFFFF)) / np.float32(16777216.0)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def draw(P, T, alpha, near, triangle, barycentric, inverse_depth):
+    """Draw triangles T (n, 3) of projected vertices P (V, 3) with opacities alpha (V,) into the sample arrays.
+
+    triangle (H, W) int32, −1 = none; barycentric (H, W, 2), the first two perspective-correct ones; inverse_depth
+    (H, W), 1/z, to be given as zeros. A triangle with a vertex nearer than `near` is dropped whole.
+    """
+    H, W = triangle.shape
+    for t in range(T.shape[0]):
+        i, j, k = T[t, 0], T[t, 1], T[t, 2]
+        z0, z1, z2 = P[i, 2], P[j, 2], P[k, 2]
+        if not (z0 > near and z1 > near and z2 > near):
+            continue
+        x0, y0, x1, y1, x2, y2 = P[i, 0], P[i, 1], P[j, 0], P[j, 1], P[k, 0], P[k, 1]
+        first_x, last_x = max(math.ceil(min(x0, x1, x2)), 0), min(math.floor(max(x0, x1, x2)), W - 1)
+        if first_x > last_x:
+            continue
+        first_y, last_y = max(math.ceil(min(y0, y1, y2)), 0), min(math.floor(max(y0, y1, y2)), H - 1)
+        if first_y > last_y:
+            continue
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if area == 0:
+            continue
+        f = 1 / area
+        w0, w1, w2 = 1 / z0, 1 / z1, 1 / z2
+        a0, a1, a2 = alpha[i], alpha[j], alpha[k]
+        opaque = a0 >= 1 and a1 >= 1 and a2 >= 1
+        for y in range(first_y, last_y + 1):
+            for x in range(first_x, last_x + 1):
+                l0 = ((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) * f
+                l1 = ((x2 - x) * (y0 - y) - (x0 - x) * (y2 - y)) * f
+                l2 = 1 - l0 - l1
+                if l0 < 0 or l1 < 0 or l2 < 0:
+                    continue
+                b0, b1, b2 = l0 * w0, l1 * w1, l2 * w2
+                w = b0 + b1 + b2
+                if w <= inverse_depth[y, x]:
+                    continue
+                if not opaque and lot(x, y, t) >= (b0 * a0 + b1 * a1 + b2 * a2) / w:
+                    continue
+                inverse_depth[y, x] = w
+                triangle[y, x] = t
+                barycentric[y, x, 0] = b0 / w
+                barycentric[y, x, 1] = b1 / w
+
+
+@numba.njit(cache=True, error_model="numpy")
+def shadow_map(X, T, alpha, to_lamp, centre, radius, depth):
+    """How far towards a distant lamp the nearest surface reaches, into `depth` (S, S), to be given as −1e9.
+
+    The square map spans `radius` mm each way around `centre`; `to_lamp` (3, 3) has the map's right, its down and the
+    direction to the lamp as rows. Depth is measured along the last, in mm from the centre.
+    """
+    S = depth.shape[0]
+    scale = FLOAT(0.5 * S / radius)
+    L = np.empty_like(X)
+    for v in range(X.shape[0]):
+        x, y, z = X[v, 0] - centre[0], X[v, 1] - centre[1], X[v, 2] - centre[2]
+        L[v, 0] = (to_lamp[0, 0] * x + to_lamp[0, 1] * y + to_lamp[0, 2] * z) * scale + FLOAT(0.5 * (S - 1))
+        L[v, 1] = (to_lamp[1, 0] * x + to_lamp[1, 1] * y + to_lamp[1, 2] * z) * scale + FLOAT(0.5 * (S - 1))
+        L[v, 2] = to_lamp[2, 0] * x + to_lamp[2, 1] * y + to_lamp[2, 2] * z
+    for t in range(T.shape[0]):
+        i, j, k = T[t, 0], T[t, 1], T[t, 2]
+        x0, y0, x1, y1, x2, y2 = L[i, 0], L[i, 1], L[j, 0], L[j, 1], L[k, 0], L[k, 1]
+        first_x, last_x = max(math.ceil(min(x0, x1, x2)), 0), min(math.floor(max(x0, x1, x2)), S - 1)
+        if first_x > last_x:
+            continue
+        first_y, last_y = max(math.ceil(min(y0, y1, y2)), 0), min(math.floor(max(y0, y1, y2)), S - 1)
+        if first_y > last_y:
+            continue
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if area == 0:
+            continue
+        f = 1 / area
+        opacity = (alpha[i] + alpha[j] + alpha[k]) / 3
+        for y in range(first_y, last_y + 1):
+            for x in range(first_x, last_x + 1):
+                l0 = ((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) * f
+                l1 = ((x2 - x) * (y0 - y) - (x0 - x) * (y2 - y)) * f
+                l2 = 1 - l0 - l1
+                if l0 < 0 or l1 < 0 or l2 < 0:
+                    continue
+                z = l0 * L[i, 2] + l1 * L[j, 2] + l2 * L[k, 2]
+                if z > depth[y, x] and (opacity >= 1 or lot(x, y, t) < opacity):
+                    depth[y, x] = z
+
+
+@numba.njit(cache=True)
+def normals(X, T, out):
+    """Area-weighted unit vertex normals into `out` (V, 3): `facenb.normals.vertex_normals` in plain loops."""
+    out[:] = 0
+    for t in range(T.shape[0]):
+        i, j, k = T[t, 0], T[t, 1], T[t, 2]
+        ax, ay, az = X[j, 0] - X[i, 0], X[j, 1] - X[i, 1], X[j, 2] - X[i, 2]
+        bx, by, bz = X[k, 0] - X[i, 0], X[k, 1] - X[i, 1], X[k, 2] - X[i, 2]
+        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        for v in (i, j, k):
+            out[v, 0] += nx
+            out[v, 1] += ny
+            out[v, 2] += nz
+    for v in range(X.shape[0]):
+        length = math.sqrt(out[v, 0] ** 2 + out[v, 1] ** 2 + out[v, 2] ** 2)
+        if length > 0:
+            out[v] /= FLOAT(length)
