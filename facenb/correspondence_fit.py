@@ -60,14 +60,14 @@ def fit_correspondence(
     distance_spread: float = 1.4,
     focal: Float[Tensor, " B"] | None = None,
     principal_point: Float[Tensor, "B 2"] | None = None,
-    steps: int = 6,
+    steps: int = 4,
 ) -> CorrespondenceFit:
     """Minimise Σ_j w_j ρ(‖x − x_j‖²)/s² + depth + priors, see the text above; batched, without gradient.
 
     Args:
         depth: positive, any unit.
         weight: w_j ≥ 0; an image without any gets the mean face in the middle of its pixels.
-        correlated_pixels: neighbouring pixels err together, as if only one in this many were independent evidence. The
+        correlated_pixels: neighbouring pixels err together, as if only one in this many were evidence of its own. The
             prior of m is the maximum a-posteriori one for the noise that the residuals show, so a sure network may
             bend the face further than a vague one.
         depth_weight: of a depth residual, relative to one of the same size across the line of sight.

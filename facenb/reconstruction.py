@@ -57,9 +57,9 @@ class ReconstructionOptions:
         photometry_rounds: of reweighting by residual and by brightness.
     """
 
-    n_identity: int = 80
-    n_expression: int = 40
-    n_albedo: int = 60
+    n_identity: int = 60
+    n_expression: int = 30
+    n_albedo: int = 40
     texels: int = 160
     samples: int = 1000
     confident: float = 0.5
@@ -67,7 +67,7 @@ class ReconstructionOptions:
     camera: Literal["pinhole", "linear"] = "pinhole"
     shape_weight: float = 0.1
     correlated_pixels: float = 12.0
-    depth_weight: float = 0.1
+    depth_weight: float = 0.05
     centre_weight: float = 0.02
     distance: float = 700.0
     albedo_weight: float = 2e-4
@@ -83,7 +83,8 @@ class Reconstruction:
 
     Attributes:
         maps: what the network said.
-        geometry, photometry: the answers of the two linear problems, equations (35) and (41).
+        geometry, photometry: the answers of the two linear problems, equations (35) and (41). The photometry saw the
+            picture through `softplus_clamp`: to show it, apply `softplus_unclamp` to albedo / (F l).
         camera, shape: the camera and m = [identity; expression] to use.
         landmarks68: "Fitted": the model's landmarks, projected by `camera`, px.
         landmarks68_direct: "Direct": see `metrics.direct_landmarks`, px; NaN without a confident pixel.
@@ -174,7 +175,7 @@ def reconstruct_maps(
         depth,
         weight,
         pixels,
-        correlated_pixels=o.correlated_pixels,
+        correlated_pixels=o.correlated_pixels * total / confidence.sum((1, 2)).mean().item(),
         depth_weight=o.depth_weight,
         distance=o.distance,
         focal=focal,
