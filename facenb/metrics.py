@@ -106,6 +106,7 @@ def _inverse_step(uv, usable, index, target, H: int, W: int, radius: int) -> Flo
     near = y.clamp(0, H - 1) * W + x.clamp(0, W - 1)  # B N n
     B, N, n = near.shape
     w = (inside & usable.gather(1, near.flatten(1)).reshape(B, N, n)).to(uv)
+    count, w = w.sum(-1), w * torch.exp(-(dx**2 + dy**2) / 2)
     values = uv.gather(1, near.reshape(B, N * n, 1).expand(-1, -1, 2)).reshape(B, N, n, 2)
     Z = torch.stack([dx, dy, torch.ones_like(dx)], -1).to(uv)  # n 3
     H3 = torch.einsum("bnk,ki,kj->bnij", w, Z, Z) + 1e-6 * torch.eye(3, dtype=uv.dtype, device=uv.device)
@@ -113,7 +114,7 @@ def _inverse_step(uv, usable, index, target, H: int, W: int, radius: int) -> Flo
     A, c = fit[..., :2, :].mT, fit[..., 2, :]
     det = torch.linalg.det(A)
     size = torch.linalg.matrix_norm(A).square()
-    regular = (w.sum(-1) >= 6) & (det.abs() > 0.05 * size) & (size > 0)
+    regular = (count >= 6) & (det.abs() > 0.05 * size) & (size > 0)
     A = torch.where(regular[..., None, None], A, torch.eye(2, dtype=uv.dtype, device=uv.device))
     step = torch.linalg.solve(A, (target - c)[..., None])[..., 0]
     return torch.where(regular[..., None], step.clamp(-radius, radius), 0.0)
