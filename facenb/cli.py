@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
-from facenb.commands import export, fit, render
+from facenb.commands import export, fit, pretrain, render
 from facenb.config import add_arguments, resolve
 from facenb.version import __version__
 
@@ -31,6 +31,7 @@ COMMANDS: tuple[Command, ...] = (
     fit,
     export,
     render,
+    pretrain,
 )
 
 _ABOUT = """\

@@ -44,3 +44,15 @@ class TrainConfig:
     picture_every: Annotated[int, Option("steps between pictures in TensorBoard", "N", at_least=1)] = 250
     resume: Annotated[bool, Option("go on from the newest checkpoint in DIR, if there is one")] = True
     tensorboard: Annotated[bool, Option("curves and pictures for `tensorboard --logdir DIR`")] = True
+
+
+NETWORKS = (  # facenb.networks.KINDS, for help without PyTorch
+    "narrow",
+    "regular",
+    "wide",
+    "deep",
+    "fcn_resnet50",
+    "fcn_resnet101",
+    "deeplabv3_resnet50",
+    "deeplabv3_resnet101",
+)

@@ -41,7 +41,13 @@ class TrainingError(ValueError):
     """A run that leads nowhere; the message says what to try."""
 
 
-def train(task: Task, images: ImageSet, config: TrainConfig, prepare: Prepare | None = None) -> nn.Module:
+def train(
+    task: Task,
+    images: ImageSet,
+    config: TrainConfig,
+    prepare: Prepare | None = None,
+    finish: Callable[[nn.Module], object] | None = None,
+) -> nn.Module:
     """Train `task.network` and return the moving average of its weights.
 
     Writes to `config.out`: checkpoints/, log.jsonl, TensorBoard's events and config.json. Goes on from the newest
@@ -50,6 +56,7 @@ def train(task: Task, images: ImageSet, config: TrainConfig, prepare: Prepare | 
     Args:
         images: all of one size, square.
         prepare: what happens to the images before the task sees them, the random crop for instance; by default nothing.
+        finish: gets the averaged network at the end, in the first process only, to save it for instance.
 
     Raises TrainingError after ten failed steps in a row, CheckpointError, ConfigError, OSError; KeyboardInterrupt after
     Ctrl-C or SIGTERM, when a checkpoint has been written. Only the first of several processes says so; the others end.
@@ -57,7 +64,10 @@ def train(task: Task, images: ImageSet, config: TrainConfig, prepare: Prepare | 
     """
     fabric = _launch(config)
     try:
-        return _train(fabric, task, images, config, prepare)
+        average = _train(fabric, task, images, config, prepare)
+        if finish is not None:
+            _together(fabric, lambda: finish(average))
+        return average
     except (ValueError, OSError, KeyboardInterrupt):
         if fabric.is_global_zero:
             raise
@@ -71,7 +81,7 @@ def _train(fabric: Fabric, task: Task, images: ImageSet, config: TrainConfig, pr
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimizer = Adam(network.parameters(), lr=config.lr)
     state = TrainState(task, network, average, optimizer)
-    notes = state.resume(config)
+    notes = [_inventory(images), *state.resume(config)]
     _together(fabric, lambda: write_options(config))  # a wrong checkpoint's own are left alone
     at = state.position
     task.network, stepper = fabric.setup(network, optimizer)
@@ -155,6 +165,11 @@ def update_average(average: nn.Module, network: nn.Module, decay: float) -> None
             mean.lerp_(now, 1 - decay)
         else:
             mean.copy_(now)
+
+
+def _inventory(images: ImageSet) -> str:
+    left_out = f"; {len(images.broken)} files left out, {images.broken[0]}" if images.broken else ""
+    return f"{len(images)} images{left_out}"
 
 
 def _attempt(task: Task, images: Tensor, generator: torch.Generator) -> tuple[StepResult | None, str | None]:
