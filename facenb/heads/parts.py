@@ -33,6 +33,7 @@ class Part:
             pixel, beyond what the vertex colours already hold.
         opacity: of a translucent part, such as the lenses of glasses: colour = opacity · own + (1 − opacity) · behind.
             The highlight comes on top. 1 for all others.
+        normals: unit, or None: those of the mesh itself. Face and body have theirs, since their seam must not show.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Part:
     alpha: Float[np.ndarray, " V"] | None = None
     texture_noise: float = 0.0
     opacity: float = 1.0
+    normals: Float[np.ndarray, "V 3"] | None = None
 
 
 @dataclass(frozen=True)
