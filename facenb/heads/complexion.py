@@ -1,7 +1,7 @@
 """Colours of the skin beyond the face mask, and paint on the face itself (book: *It learns*).
 
-The face's albedo is known up to the cut. Beyond it the colours at the cut are carried on as by a soap film and give way,
-with distance, to the person's general tone; ears are redder, the neck a little darker.
+The face's albedo is known up to the cut. Beyond it the colours at the cut are carried on as by a soap film and give
+way, with distance, to the person's general tone; ears are redder, the neck a little darker.
 
 Colours sRGB in [0, 1].
 """

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from facenb.heads.cage import N_COLUMNS, Cage
+from facenb.heads.cage_sheet import angles_and_heights, sheet, wrap
 from facenb.heads.mesh_tools import ramp
 from facenb.heads.parts import Part
 from facenb.heads.patterns import ROWS, pattern
@@ -175,14 +176,12 @@ def hair_shell(
     `moved` is how far the cage points have followed this person's head.
     """
     R, U = ROWS, N_COLUMNS
-    azimuth = np.degrees(cage.azimuth)
-    azimuth = np.where(azimuth > 180, azimuth - 360, azimuth)
-    y = cage.tight[:, 1].reshape(R, U)
+    azimuth, y = angles_and_heights(cage)
     strands, locks, lumps = pattern("strands", rng), pattern("locks", rng), pattern("lumps", rng)
     wave = pattern("waves", rng) if style.curl > 1.5 else locks
     # each column's end is ragged, and its edge wanders sideways on the way down
     wander = (1.2 * locks + (0.35 * style.curl) * wave) * np.linspace(0.3, 1.5, R)[:, None]
-    end = end_heights(style, _wrap(azimuth + 1.6 * wander))
+    end = end_heights(style, wrap(azimuth + 1.6 * wander))
     end = end + style.ragged * (0.7 * strands + 0.6 * locks)
     above = y - end  # mm
     alpha = np.clip(0.5 + above / (1.5 * style.ragged + 2.0), 0, 1).astype(np.float32)
@@ -190,52 +189,43 @@ def hair_shell(
     back = (-np.cos(np.radians(azimuth))).clip(0) ** 2
     down = ramp(60 - y, 60)  # 0 on top, 1 at the sides
     top, side, rear = style.thick
+    away = ramp(np.arange(R) - 2, 8)[:, None]  # all columns meet at the crown: no ridges there
     thick = (1 - down) * top + down * (back * rear + (1 - back) * side)
-    thick = thick * (1 + style.lumps * lumps + 0.5 * style.lumps * pattern("shape", rng))
+    thick = thick * (1 + away * (style.lumps * lumps + 0.8 * style.lumps * pattern("shape", rng)))
     taper = ramp(above - 4, 14 + 0.5 * thick)  # thin at a hairline
     hangs = ramp(end_heights(style, azimuth)[None, :] * -1 - 20, 30) * ramp(70 - y, 30)  # but not where it hangs
     thick = 1.5 + thick * np.maximum(taper, hangs)
     if style.parting is not None:
-        line = np.exp(-((_wrap(azimuth - style.parting) / 9) ** 2)) * (1 - down)
+        line = np.exp(-((wrap(azimuth - style.parting) / 9) ** 2)) * (1 - down)
         thick = thick * (1 - 0.6 * line)
     if style.covers_ears:
         bump = np.exp(-(((np.abs(azimuth) - 98) / 20) ** 2)) * np.exp(-(((y - 2) / 38) ** 2))
         thick = thick + bump * (16 - 0.5 * np.minimum(thick, 20)).clip(4)
-    thick = thick + 0.25 * locks * np.minimum(thick, 8)
+    thick = thick + away * 0.25 * locks * np.minimum(thick, 8)
     if style.curl > 1.5:
-        thick = thick + style.curl * 0.6 * pattern("curls", rng) * ramp(thick - 4, 8)
+        thick = thick + style.curl * 0.6 * pattern("curls", rng) * ramp(thick - 4, 8) * away
 
-    loose = style.loose * (0.8 + 0.2 * lumps)
-    P = cage.tight + loose.reshape(-1, 1).clip(0, 1) * (cage.loose - cage.tight) + moved
-    P = P + thick.reshape(-1, 1).clip(0.8) * cage.normal
-    if style.curl > 0.5:  # sideways
-        sway = style.curl * 0.5 * wave * ramp(40 - y, 60)
-        tangent = np.stack([cage.normal[:, 2], np.zeros(R * U, np.float32), -cage.normal[:, 0]], -1)
-        P = P + sway.reshape(-1, 1) * tangent
-
-    shade = style.strands * (0.75 * strands + 0.5 * locks)
+    wave = style.curl * 0.5 * wave * ramp(40 - y, 60) if style.curl > 0.5 else None
+    shade = style.strands * (0.9 * strands + 0.5 * locks + 0.35 * rng.standard_normal(U))
     if style.curl > 1.5:
         shade = shade + 0.12 * pattern("curls", rng)
-    shade = shade + style.tips * ramp(20 - above, 60) - 0.12 * (1 - taper)
+    shade = shade + style.tips * ramp(20 - above, 60) - 0.15 * (1 - taper)
     if style.parting is not None:
         shade = shade - 0.35 * line
-    colour = style.colour * np.exp(shade.reshape(-1, 1) * np.array([0.9, 1.0, 1.1]))
+    colour = style.colour * np.exp(shade[..., None] * np.array([0.9, 1.0, 1.1]))
     sky = 0.62 + 0.38 * np.maximum(1 - down, ramp(thick - 3, 8)) - 0.2 * ramp(-y - 40, 50) * (1 - style.loose)
-    alpha = alpha.ravel()
-    keep = alpha[cage.triangles].max(1) > 0.3
-    part = Part(
-        name="hair",
-        vertices=P.astype(np.float32),
-        triangles=cage.triangles[keep],
-        colour=np.clip(colour, 0, 1).astype(np.float32),
-        occlusion=sky.ravel().clip(0.2, 1).astype(np.float32),
-        specular=float(rng.uniform(0.02, 0.16)),
-        gloss=float(rng.uniform(8, 25)),
-        alpha=alpha,
-        texture_noise=float(0.5 * style.strands),
+    part = sheet(
+        "hair",
+        cage,
+        moved,
+        alpha,
+        thick,
+        colour,
+        sky,
+        loose=(style.loose * (0.8 + 0.2 * lumps)).clip(0, 1),
+        sideways=wave,
+        specular=float(rng.uniform(0.01, 0.09)),
+        gloss=float(rng.uniform(5, 20)),
+        texture_noise=float(0.6 * style.strands),
     )
-    return part, alpha
-
-
-def _wrap(degrees: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
-    return (degrees + 180) % 360 - 180
+    return part, alpha.ravel()

@@ -64,6 +64,13 @@ class HeadModel:
         """Vertices (mm) of the mean face and then of the mean body."""
         return np.concatenate([self.face_mean, self.whole.mean[self.whole.part["body"]]])
 
+    @functools.cached_property
+    def garment(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What clothes are cut from, see `clothes.garment_mesh`."""
+        from facenb.heads.clothes import garment_mesh
+
+        return garment_mesh(self.whole.mean[self.whole.part["body"]], self.whole.triangles["body"])
+
     @property
     def n_expression(self) -> int:
         return len(self.face_basis) - self.n_identity

@@ -14,8 +14,7 @@ from jaxtyping import Float
 from facenb.heads.head_model import HeadModel
 from facenb.heads.parts import Part
 
-RINGS = ((1.0, -3.0), (1.0, -14.0), (0.95, -34.0), (0.6, -50.0))  # size of the bag, and mm behind the lips
-HALF_BAG = np.array([34.0, 21.0])  # mm
+RINGS = ((19.0, 9.0, -7.0), (27.0, 20.0, -20.0), (29.0, 23.0, -36.0), (20.0, 16.0, -52.0))  # bag: half sizes, depth, mm
 TEETH, GUMS = np.array([0.86, 0.82, 0.74]), np.array([0.72, 0.42, 0.42])
 TONGUE, CAVITY = np.array([0.72, 0.40, 0.38]), np.array([0.36, 0.15, 0.13])
 
@@ -53,19 +52,19 @@ def mouth_parts(
     angle = start + sense * 2 * np.pi * np.arange(n) / n
     direction = np.stack([np.cos(angle), np.sin(angle)], -1)
     rings = [rim]
-    for size, back in RINGS:
+    for wide, high, back in RINGS:
         ring = np.empty_like(rim)
-        ring[:, :2] = middle[:2] + size * HALF_BAG * direction
+        ring[:, :2] = middle[:2] + np.array([wide, high]) * direction
         ring[:, 2] = middle[2] + back
         rings.append(ring)
-    X = np.concatenate([*rings, middle[None] + [[0, 0, RINGS[-1][1] - 3]]]).astype(np.float32)
+    X = np.concatenate([*rings, middle[None] + [[0, 0, RINGS[-1][2] - 3]]]).astype(np.float32)
     i, j = np.arange(n), np.roll(np.arange(n), -1)
     T = []
     for k in range(len(rings) - 1):
         a, b, c, d = k * n + i, k * n + j, (k + 1) * n + i, (k + 1) * n + j
         T += [np.stack([a, c, d], -1), np.stack([a, d, b], -1)]
     T.append(np.stack([(len(rings) - 1) * n + i, np.full(n, len(X) - 1), (len(rings) - 1) * n + j], -1))
-    sky = np.repeat([0.35, 0.25, 0.15, 0.08, 0.05], n)
+    sky = np.repeat([0.4, 0.25, 0.12, 0.06, 0.04], n)
     parts.append(
         Part("mouth", X, np.concatenate(T).astype(np.int32), np.repeat(CAVITY[None], len(X), 0).astype(np.float32),
              np.r_[sky, 0.04].astype(np.float32))

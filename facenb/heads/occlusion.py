@@ -4,8 +4,8 @@ Ambient light reaches the side of the nose, the sockets of the eyes and the thro
 
     a = Σ_d max(n·d, 0) V(d) / Σ_d max(n·d, 0),
 
-with V(d) = 1 where nothing stands between the vertex and direction d, multiplies ambient light. Whether something stands
-in between is asked of a depth map per direction, as the rasteriser makes it.
+with V(d) = 1 where nothing stands between the vertex and direction d, multiplies ambient light. Whether something
+stands in between is asked of a depth map per direction, as the rasteriser makes it.
 
 Units mm; model coordinates.
 """

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from facenb.heads.cage import follow
 from facenb.heads.complexion import body_colours, look_aside, skin_tone, tinted
+from facenb.heads.clothes import random_clothes, scarf
 from facenb.heads.expressions import random_expression
 from facenb.heads.hair import hair_shell, random_hair_colour, random_style
 from facenb.heads.head_model import HeadModel, head_model
@@ -93,4 +94,8 @@ def _dress(
     ]
     if style.name not in ("bald", "shaved"):
         parts.append(hair)
-    return Head(parts, 0, identity, expression, albedo, {"hair": style.name})
+    garments, clothes = random_clothes(model, body, unit(body_normals), moved, rng)
+    parts += garments
+    if rng.random() < 0.08:
+        parts.append(scarf(model, moved, rng))
+    return Head(parts, 0, identity, expression, albedo, {"hair": str(style.name), "clothes": clothes})
