@@ -61,7 +61,7 @@ def rendered_faces(
     focal = 0.0048 * size * (0.25 * uniform(n)).exp() * distance
     K = intrinsics(focal, size, size)
     K[:, :2, 2] += 0.08 * size * uniform(n, 2)
-    middle = (R @ model.shape_mean.mean(0))[..., None][..., 0]
+    middle = R @ model.shape_mean[model.landmarks68].mean(0)
     t = torch.stack([torch.zeros(n), torch.zeros(n), distance], -1) - middle
     camera = Camera(K.to(X), R, t.to(X))
     light = torch.zeros(n, 3, 9)
@@ -69,7 +69,6 @@ def rendered_faces(
     light[..., 1:4] = 0.35 * torch.randn(n, 1, 3, generator=generator)
     image, uv, depth, mask = [], [], [], []
     for i in range(n):
-        seen = see(X[i], model.triangles, camera[i], 4 * size, 4 * size) if False else None
         colours = lit_colours(model.colours(albedo[i]), vertex_normals(X[i], model.triangles), light[i], inverse=True)
         face = face_map(X[i], model, flattening, camera[i], size, size)
         fragments = see(X[i], model.triangles, camera[i], size, size, 1)
