@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -44,10 +44,11 @@ def write_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     """
     path = folder / f"step-{step:08d}.safetensors"
     tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
+    content = save(tensors, metadata={"facenb": json.dumps(checkpoint.facts)})
     try:
         with atomic_path(path) as unfinished:
-            save_file(tensors, unfinished, metadata={"facenb": json.dumps(checkpoint.facts)})
-    except (OSError, SafetensorError) as error:
+            unfinished.write_bytes(content)
+    except OSError as error:
         raise CheckpointError(
             f"{path}: cannot be written ({_reason(error)}); make room, or choose another --out"
         ) from error
@@ -89,8 +90,8 @@ def sweep(folder: Path) -> None:
 
 
 def pack(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with `name`/ before their names, copied: two names never share memory in a file."""
-    return {f"{name}/{key}": t.detach().clone() for key, t in tensors.items()}
+    """The tensors with `name`/ before their names."""
+    return {f"{name}/{key}": t for key, t in tensors.items()}
 
 
 def unpack(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
