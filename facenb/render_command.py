@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from facenb.open_model import open_model
+from facenb.heads import head_model
 from facenb.shards import Description, images_path, member_name, start_dataset, truth_path, write_shard
-from facenb.snapshots import GENERATOR, SnapshotTruth, render_snapshot
+from facenb.snapshots import BLOCK, GENERATOR, SnapshotTruth, render_snapshots
 from facenb.snapshots.pose import Framing
 
-BATCH = 20  # pictures that a process is asked for at a time
+BATCH = 3 * BLOCK  # pictures that a process is asked for at a time
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 Encoded = tuple[bytes, bytes | None]  # PNG, npz
@@ -52,7 +52,7 @@ def render_dataset(
     indices = [i for shard in missing for i in description.members(shard)]
     if not indices:
         return 0
-    open_model(progress=progress)  # built once, before every process wants it
+    head_model(progress)  # built once, before every process wants it
     pictures = _rendered(indices, (seed, size, framing, truth), workers or os.cpu_count() or 1)
     with tqdm(total=count, initial=count - len(indices), unit=" images", disable=not progress, smoothing=0.05) as bar:
         for shard in missing:
@@ -113,7 +113,6 @@ def _start_worker() -> None:
 
 def _render_batch(indices: Iterable[int], seed: int, size: int, framing: Framing, truth: bool) -> list[Encoded]:
     result = []
-    for i in indices:
-        snapshot = render_snapshot(seed, i, size, framing)
+    for snapshot in render_snapshots(seed, indices, size, framing):
         result.append((encode_image(snapshot.image), encode_truth(snapshot.truth) if truth else None))
     return result

@@ -6,9 +6,10 @@ The photographs are those that scikit-image ships as files. None shows a person:
 
 from functools import cache
 
+import numba
 import numpy as np
 from jaxtyping import Float
-from scipy.ndimage import gaussian_filter, map_coordinates, zoom
+from scipy.ndimage import gaussian_filter
 
 Background = Float[np.ndarray, "size size 3"]
 PHOTOS = (
@@ -113,13 +114,12 @@ def _noise(rng: np.random.Generator, size: int, skin: np.ndarray) -> np.ndarray:
 
 
 def _bokeh(rng: np.random.Generator, size: int, skin: np.ndarray) -> np.ndarray:
-    picture = np.array(_gradient(rng, size, skin)) * rng.uniform(0.2, 0.8)
-    y, x = np.mgrid[:size, :size].astype(np.float32) / size
+    """Lights out of focus: discs that add."""
+    picture = _f32(_gradient(rng, size, skin) * rng.uniform(0.2, 0.8))
     for _ in range(rng.integers(5, 25)):
+        colour = rng.uniform(0.1, 0.7) * np.clip(_colour(rng, skin) + 0.2, 0, 1)
         r = rng.uniform(0.02, 0.12)
-        d = np.hypot(x - rng.random(), y - rng.random())
-        disc = np.clip((r - d) * size + 0.5, 0, 1)[..., None]
-        picture = picture + disc * rng.uniform(0.1, 0.7) * np.clip(_colour(rng, skin) + 0.2, 0, 1)
+        _paint(picture, True, *rng.random(2), r, r, 0.0, _f32(colour), True)
     return picture
 
 
@@ -167,28 +167,40 @@ def _foliage(rng: np.random.Generator, size: int, skin: np.ndarray) -> np.ndarra
 
 def _room(rng: np.random.Generator, size: int, skin: np.ndarray) -> np.ndarray:
     """Walls, shelves, windows, people out of focus: overlapping boxes and ovals with edges."""
-    picture = np.array(_gradient(rng, size, skin), np.float32)
-    y, x = np.mgrid[:size, :size].astype(np.float32) / size
+    picture = _f32(_gradient(rng, size, skin))
     lean = rng.normal(0, 0.08)
     for _ in range(rng.integers(2, 14)):
-        u, v = x + lean * y, y - lean * x
-        cx, cy, w, h = rng.random(), rng.random(), rng.uniform(0.03, 0.4), rng.uniform(0.03, 0.6)
-        inside = np.minimum(w / 2 - abs(u - cx), h / 2 - abs(v - cy))
-        t = np.clip(inside * size + 0.5, 0, 1)[..., None]
-        picture = picture + t * (_colour(rng, skin) * (1 + 0.1 * _field(rng, size, 3)) - picture)
+        (x, y), w, h = rng.random(2), rng.uniform(0.015, 0.2), rng.uniform(0.015, 0.3)
+        _paint(picture, False, x, y, w, h, lean, _f32(_colour(rng, skin)), False)
     if rng.random() < 0.35:
-        _people(rng, picture, x, y, skin)
-    return picture
+        for _ in range(rng.integers(1, 4)):
+            _person(rng, picture, skin)
+    return picture + 0.03 * _field(rng, size, 5)
 
 
-def _people(rng: np.random.Generator, picture: np.ndarray, x: np.ndarray, y: np.ndarray, skin: np.ndarray) -> None:
-    """Ovals of skin under hair over shoulders, without features: others in the room."""
-    size = len(picture)
-    for _ in range(rng.integers(1, 4)):
-        r = rng.uniform(0.05, 0.18)
-        cx, cy = rng.random(), rng.uniform(0.1, 0.6)
-        hair, shirt, tone = rng.uniform(0.05, 0.4) * np.array([1, 0.8, 0.6]), _colour(rng, skin), rng.uniform(0.5, 1.2)
-        for dy, w, h, colour in ((2.6, 2.2, 1.6, shirt), (-0.15, 1.05, 1.3, hair), (0.1, 0.8, 1.1, skin * tone)):
-            d = np.hypot((x - cx) / (w * r), (y - cy - dy * r) / (h * r))
-            t = np.clip((1 - d) * r * size + 0.5, 0, 1)[..., None]
-            picture += t * (colour - picture)
+def _person(rng: np.random.Generator, picture: np.ndarray, skin: np.ndarray) -> None:
+    """An oval of skin under hair over shoulders, without features: somebody else in the room."""
+    r = rng.uniform(0.05, 0.18)
+    x, y = rng.random(), rng.uniform(0.1, 0.6)
+    hair, shirt, tone = rng.uniform(0.05, 0.4) * np.array([1, 0.8, 0.6]), _colour(rng, skin), rng.uniform(0.5, 1.2)
+    for dy, w, h, colour in ((2.6, 2.2, 1.6, shirt), (-0.15, 1.05, 1.3, hair), (0.1, 0.8, 1.1, skin * tone)):
+        _paint(picture, True, x, y + dy * r, w * r, h * r, 0.0, _f32(colour), False)
+
+
+@numba.njit(cache=True)
+def _paint(picture, oval, x0, y0, w, h, lean, colour, add):
+    """An oval or a leaning box of half width w and half height h (shares of the picture), with a soft edge."""
+    size = picture.shape[0]
+    for row in range(size):
+        for column in range(size):
+            x, y = column / size, row / size
+            x, y = x + lean * y - x0, y - lean * x - y0
+            inside = (1 - np.sqrt((x / w) ** 2 + (y / h) ** 2)) * min(w, h) if oval else min(w - abs(x), h - abs(y))
+            t = min(max(inside * size + 0.5, 0), 1)
+            if t > 0:
+                for c in range(3):
+                    picture[row, column, c] += t * (colour[c] if add else colour[c] - picture[row, column, c])
+
+
+def _f32(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x, np.float32)

@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.ndimage import convolve1d, gaussian_filter
 
 CURVE = 4096
+GREY = 0.22  # linear; 0.5 in display values
 
 
 def encode(linear: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
@@ -31,15 +32,15 @@ _TABLE = _table()
 def photograph(rng: np.random.Generator, light: Float[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
     """A random camera's picture of linear light (1 = white paper in the light that the snapshot is lit by)."""
     size = light.shape[0]
-    light = light * np.float32(np.exp(rng.normal(0.2, 0.25)))
+    light = light * np.float32(_metered(light) * np.exp(rng.normal(0.1, 0.25)))
     if rng.random() < 0.04:
         light = light * np.float32(rng.uniform(1.4, 2.2))  # overexposed
     light = light * np.exp(rng.normal(0, 0.07, 3)).astype(np.float32)  # white balance missed
     if rng.random() < 0.3:
         light = light * _vignette(rng, size)
     light = _blur(rng, light)
-    low_light = rng.random() < 0.15
-    light = _noisy(rng, light, photons=np.exp(rng.uniform(4.5, 6.5) if low_light else rng.uniform(6.5, 10.0)))
+    low_light = rng.random() < 0.1
+    light = _noisy(rng, light, photons=np.exp(rng.uniform(5.0, 7.0) if low_light else rng.uniform(7.0, 10.5)))
     picture = encode(light)
     picture = _toned(rng, picture)
     if rng.random() < 0.3:
@@ -50,6 +51,13 @@ def photograph(rng: np.random.Generator, light: Float[np.ndarray, "H W 3"]) -> U
         picture = np.repeat(grey[..., None], 3, -1) * (1 if rng.random() < 0.7 else np.array([1.05, 0.98, 0.85]))
     picture = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
     return _compressed(rng, picture)
+
+
+def _metered(light: np.ndarray) -> float:
+    """What a camera multiplies the light by to bring the middle of the picture near a medium grey; not all the way."""
+    size = len(light)
+    middle = light[size // 5 : -(size // 5), size // 5 : -(size // 5)].mean((0, 1)) @ [0.3, 0.6, 0.1]
+    return float((GREY / max(middle, 0.01)) ** 0.7)
 
 
 def _vignette(rng: np.random.Generator, size: int) -> np.ndarray:

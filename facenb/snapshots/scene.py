@@ -20,26 +20,19 @@ class Scene:
     """V vertices and n triangles of all parts.
 
     Attributes:
-        X, N: positions (mm) and unit normals, model coordinates.
-        colour: sRGB albedo.
+        V: position (mm), unit normal (both in model coordinates), sRGB albedo and openness to the sky of each vertex.
         opacity: probability with which a vertex covers a sample (see `facenb.snapshots.visibility`).
         part_of: of each triangle.
-        material: see `facenb.snapshots.shading`.
-        face: first and last + 1 of the face model's vertices, and of its triangles.
-        as_skin: for each part, whether a pixel that sees it counts as a pixel of the face.
+        material: see `facenb.snapshots.shading.expose`.
+        as_skin: for each part, 1 if a pixel that sees it counts as a pixel of the face.
     """
 
-    X: Float[np.ndarray, "V 3"]
-    N: Float[np.ndarray, "V 3"]
+    V: Float[np.ndarray, "V 10"]
     T: Int[np.ndarray, "n 3"]
-    colour: Float[np.ndarray, "V 3"]
-    occlusion: Float[np.ndarray, " V"]
     opacity: Float[np.ndarray, " V"]
     part_of: Int[np.ndarray, " n"]
     material: Float[np.ndarray, "parts 6"]
-    face_vertices: tuple[int, int]
-    face_triangles: tuple[int, int]
-    as_skin: tuple[bool, ...]
+    as_skin: Int[np.ndarray, " parts"]
 
 
 def build_scene(head: Head) -> Scene:
@@ -47,11 +40,17 @@ def build_scene(head: Head) -> Scene:
     sizes = [len(p.vertices) for p in head.parts]
     counts = [len(p.triangles) for p in head.parts]
     first, start = np.concatenate([[0], np.cumsum(sizes)]), np.concatenate([[0], np.cumsum(counts)])
-    X = np.concatenate([p.vertices for p in head.parts]).astype(np.float32, copy=False)
+    V = np.empty((first[-1], 10), np.float32)
     T = np.empty((start[-1], 3), np.int32)
-    opacity = np.ones(len(X), np.float32)
+    opacity = np.ones(len(V), np.float32)
     material = np.zeros((len(head.parts), 6), np.float32)
     for i, part in enumerate(head.parts):
+        rows = V[first[i] : first[i + 1]]
+        rows[:, :3], rows[:, 6:9], rows[:, 9] = part.vertices, part.colour, part.occlusion
+        if part.normals is None:
+            normals(rows[:, :3], part.triangles, rows[:, 3:6])
+        else:
+            rows[:, 3:6] = part.normals
         np.add(part.triangles, first[i], out=T[start[i] : start[i + 1]], casting="unsafe")
         if part.alpha is not None:  # present where alpha + U(±¼) > ½
             opacity[first[i] : first[i + 1]] = np.clip(2 * part.alpha - 0.5, 0, 1)
@@ -66,19 +65,11 @@ def build_scene(head: Head) -> Scene:
             12.0 if strands else 1.0,
             0.18 if part.name.startswith(SKIN) else 0.0,
         )
-    N = np.empty_like(X)
-    normals(X, T, N)
-    f = head.face
     return Scene(
-        X=X,
-        N=N,
+        V=V,
         T=T,
-        colour=np.concatenate([p.colour for p in head.parts]).astype(np.float32, copy=False),
-        occlusion=np.concatenate([p.occlusion for p in head.parts]).astype(np.float32, copy=False),
         opacity=opacity,
         part_of=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
         material=material,
-        face_vertices=(int(first[f]), int(first[f + 1])),
-        face_triangles=(int(start[f]), int(start[f + 1])),
-        as_skin=tuple(p.name.startswith(WORN_AS_SKIN) for p in head.parts),
+        as_skin=np.array([p.name.startswith(WORN_AS_SKIN) for p in head.parts], np.int32),
     )

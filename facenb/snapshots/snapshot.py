@@ -7,32 +7,35 @@ which the middle one is the centre.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
 
 from facenb.flatten import flatten
-from facenb.heads import Head
-from facenb.morphable_model import MorphableModel
+from facenb.heads import Head, random_heads
 from facenb.open_model import open_model
-from facenb.rasterise import rasterise
+from facenb.rasterise import interpolate, rasterise
 from facenb.snapshots.backgrounds import random_background
 from facenb.snapshots.light import Light, random_light
 from facenb.snapshots.photography import photograph
-from facenb.snapshots.pose import Framing, View, random_view
-from facenb.snapshots.simple_heads import random_head
+from facenb.snapshots.pose import Framing, Pose, View, frame, random_pose
 from facenb.snapshots.scene import Scene, build_scene
-from facenb.snapshots.shading import LINEAR, resolve, shade_samples
+from facenb.snapshots.shading import LINEAR, expose
 from facenb.snapshots.visibility import draw, project, shadow_map
 
 GENERATOR = 1  # to be counted up when pictures of the same seed change
+CHEST_SD = (0.2, 0.08, 0.06)  # radians by which a chest is turned against its head, beside following it
+BLOCK = 8  # heads that are made at a time
 SAMPLES = 3  # to a pixel, each way
 SHADOW_MAP = 160  # texels each way, of about 2.5 mm
 AROUND = np.array([0.0, -20.0, -60.0], np.float32)  # mm, the middle of a head with its neck
 REACH = 200.0  # mm each way: what casts shadows on a face
+Streams = list[np.random.Generator]  # of light, background and camera
 
 
 @dataclass(frozen=True)
@@ -80,31 +83,54 @@ class Snapshot:
 class _Face:
     """The open model's constants that every snapshot needs."""
 
-    triangles: Int[np.ndarray, "T 3"]
-    uv: Float[np.ndarray, "V 2"]
+    triangles: Int[Tensor, "T 3"]
+    uv: Float[Tensor, "V 2"]
     landmarks68: Int[np.ndarray, " 68"]
 
 
 def five_points(landmarks68: np.ndarray) -> np.ndarray:
-    """The middles of both eyes, the tip of the nose and the corners of the mouth, from the 68 (…, 68, c) → (…, 5, c)."""
+    """Middles of the eyes, tip of the nose, corners of the mouth: from the 68 (…, 68, c) → (…, 5, c)."""
     L = landmarks68
     eyes = [L[..., 36:42, :].mean(-2), L[..., 42:48, :].mean(-2)]
     return np.stack([*eyes, L[..., 30, :], L[..., 48, :], L[..., 54, :]], -2)
 
 
+def render_snapshots(seed: int, indices: Iterable[int], size: int, framing: Framing) -> Iterator[Snapshot]:
+    """Snapshots `indices` of `seed`, `size` × `size` pixels. Quickest for runs of numbers.
+
+    Heads are made in blocks, because one matrix product for many costs little more than one for one. A block is made
+    whole whichever of its heads are wanted: a product of another size may be rounded in another way.
+    """
+    made = {}
+    for i in indices:
+        if i not in made:
+            block = range(i // BLOCK * BLOCK, i // BLOCK * BLOCK + BLOCK)
+            made = dict(zip(block, _people(seed, block, framing), strict=True))
+        yield _photographed(*made[i], size)
+
+
 def render_snapshot(seed: int, index: int, size: int, framing: Framing) -> Snapshot:
-    """Snapshot `index` of `seed`, `size` × `size` pixels."""
-    rng = np.random.default_rng(np.random.SeedSequence([seed, index]))
-    # a stream of its own for each: another number of hairs must not change the light
-    who, where, lit, behind, camera = (np.random.default_rng(s) for s in rng.bit_generator.seed_seq.spawn(5))
-    head = random_head(who)
+    """Snapshot `index` of `seed`."""
+    return next(render_snapshots(seed, [index], size, framing))
+
+
+def _people(seed: int, block: range, framing: Framing) -> list[tuple[Head, Pose, Streams]]:
+    # a stream of its own for each step: another number of hairs must not change the light
+    streams = [[np.random.default_rng(s) for s in np.random.SeedSequence([seed, i]).spawn(6)] for i in block]
+    poses = [random_pose(s[1], framing) for s in streams]
+    # the chest follows the head half way, so that it faces the camera more than the head does
+    turns = [s[2].normal([-p.yaw / 2, -p.pitch / 2, 0], CHEST_SD) for p, s in zip(poses, streams, strict=True)]
+    heads = random_heads([s[0] for s in streams], turns=[tuple(turn) for turn in turns])
+    return list(zip(heads, poses, [s[3:] for s in streams], strict=True))
+
+
+def _photographed(head: Head, pose: Pose, streams: Streams, size: int) -> Snapshot:
+    lit, behind, camera = streams
     face = _face()
-    view = random_view(where, framing, size, five_points(head.parts[head.face].vertices[face.landmarks68]))
-    scene = build_scene(head)
+    view = frame(pose, size, five_points(head.parts[head.face].vertices[face.landmarks68]))
     light = random_light(lit)
-    skin = head.parts[head.face].colour.mean(0)
-    background = random_background(behind, size, skin)
-    radiance, as_skin = _expose(scene, view, light, background, size)
+    background = random_background(behind, size, head.parts[head.face].colour.mean(0))
+    radiance, as_skin = _expose(build_scene(head), view, light, background, size)
     truth = _truth(head, view, as_skin, size)
     return Snapshot(photograph(camera, radiance), truth, head.traits)
 
@@ -114,9 +140,10 @@ def _expose(
 ) -> tuple[Float[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
     """Linear light in each pixel, and where at least half of a pixel's samples count as the face."""
     S = SAMPLES * size
-    P = np.empty_like(scene.X)
+    X = scene.V[:, :3]
+    P = np.empty((len(X), 3), np.float32)
     K, R, t = (a.astype(np.float32) for a in (view.K, view.R, view.t))
-    project(scene.X, K, R, t, SAMPLES, P)
+    project(X, K, R, t, SAMPLES, P)
     triangle = np.full((S, S), -1, np.int32)
     barycentric = np.empty((S, S, 2), np.float32)
     inverse_depth = np.zeros((S, S), np.float32)
@@ -126,20 +153,16 @@ def _expose(
     lamps = np.ascontiguousarray(light.directions @ turn)  # Rᵀ d, in model coordinates
     frames = np.stack([_frame(d) for d in lamps]) if len(lamps) else np.zeros((0, 3, 3), np.float32)
     maps = np.full((len(lamps), SHADOW_MAP, SHADOW_MAP), -1e9, np.float32)
-    for frame, depth in zip(frames, maps, strict=True):
-        shadow_map(scene.X, scene.T, scene.opacity, frame, AROUND, REACH, depth)
-    samples = np.empty((S, S, 3), np.float32)
-    shade_samples(
-        triangle, barycentric, scene.T, scene.X, scene.N, scene.colour, scene.occlusion, scene.part_of,
-        scene.material, view.eye.astype(np.float32), turn, light.sky, lamps, light.colours, light.sizes, maps, frames,
-        AROUND, np.float32(REACH), samples,
-    )  # fmt: skip
-    behind = LINEAR[(background * 1023).astype(np.int32)]
+    for axes, depth in zip(frames, maps, strict=True):
+        shadow_map(X, scene.T, scene.opacity, axes, AROUND, REACH, depth)
     radiance = np.empty((size, size, 3), np.float32)
-    resolve(samples, triangle, behind, SAMPLES, radiance)
-    counts = np.array([*scene.as_skin, False])[np.where(triangle < 0, -1, scene.part_of[triangle])]
-    share = counts.reshape(size, SAMPLES, size, SAMPLES).sum((1, 3))
-    return radiance, 2 * share >= SAMPLES**2
+    skin = np.empty((size, size), np.int32)
+    expose(
+        triangle, barycentric, scene.T, scene.V, scene.part_of, scene.material, scene.as_skin,
+        view.eye.astype(np.float32), turn, light.sky, lamps, light.colours, light.sizes, maps, frames, AROUND,
+        np.float32(REACH), LINEAR[(background * 1023).astype(np.int32)], radiance, skin,
+    )  # fmt: skip
+    return radiance, 2 * skin >= SAMPLES**2
 
 
 def _frame(direction: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
@@ -152,21 +175,19 @@ def _frame(direction: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
 
 def _truth(head: Head, view: View, as_skin: Bool[np.ndarray, "H W"], size: int) -> SnapshotTruth:
     face = _face()
-    X = head.parts[head.face].vertices.astype(np.float64)
-    camera = X @ view.R.T + view.t
+    camera = head.parts[head.face].vertices @ view.R.T + view.t  # V 3, float64
     pixels = camera @ view.K.T
     P = np.concatenate([pixels[:, :2] / pixels[:, 2:], camera[:, 2:]], 1)
-    seen = rasterise(torch.from_numpy(P)[None], torch.from_numpy(face.triangles), size, size)
-    triangle, b = seen.triangle[0].numpy(), seen.barycentric[0].numpy()
-    corner = face.triangles[np.maximum(triangle, 0)]
+    seen = rasterise(torch.from_numpy(P)[None], face.triangles, size, size)
+    uv = interpolate(seen, face.triangles, face.uv)[0].numpy()
+    triangle = seen.triangle[0].numpy()
     covered = triangle >= 0
-    uv = np.where(covered[..., None], (face.uv[corner] * b[..., None]).sum(2), 0)
-    p, q, r = (P[corner[..., i], :2] for i in range(3))
-    e, f = q - p, r - p
-    outside = e[..., 0] * f[..., 1] - e[..., 1] * f[..., 0] < 0  # counterclockwise from outside, but y points down
+    e, f, g = P[face.triangles.numpy()[triangle[covered]], :2].swapaxes(0, 1)
+    outside = np.zeros_like(covered)  # counterclockwise from outside; y points down
+    outside[covered] = (f - e)[:, 0] * (g - e)[:, 1] < (f - e)[:, 1] * (g - e)[:, 0]
     landmarks68 = P[face.landmarks68, :2]
     return SnapshotTruth(
-        uv=uv.astype(np.float32),
+        uv=uv.astype(np.float32, copy=False),
         depth=np.where(covered, seen.depth[0].numpy(), 0).astype(np.float32),
         mask=covered & outside & as_skin,
         landmarks68=landmarks68,
@@ -185,6 +206,6 @@ def _truth(head: Head, view: View, as_skin: Bool[np.ndarray, "H W"], size: int) 
 
 @cache
 def _face() -> _Face:
-    model: MorphableModel = open_model()
-    uv = flatten(model).uv.numpy()[: model.n_vertices]
-    return _Face(model.triangles.numpy(), uv, model.landmarks68.numpy())
+    model = open_model()
+    uv = flatten(model).uv[: model.n_vertices]
+    return _Face(model.triangles, uv, model.landmarks68.numpy())

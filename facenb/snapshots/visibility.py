@@ -1,10 +1,10 @@
 """What each sample of a snapshot sees: one z-buffer for all parts of a head, and shadow maps from the lamps' side.
 
-`facenb.rasterise` answers the same question exactly, for one surface, in float64. A snapshot asks it of sixty thousand
-small triangles, some of them half transparent like the tips of hair, and several times per picture, so here it is asked
-in single precision: the edge functions without the top-left rule, and an *alpha test*. Transparency is drawn by lot: a
-triangle of opacity α covers a sample with probability α, decided by a hash of sample and triangle, and the mean over the
-nine samples of a pixel makes it smooth. No sorting, any number of layers, the same answer every time.
+`facenb.rasterise` answers the same question exactly, for one surface, in float64. A snapshot asks it of some fifty
+thousand small triangles, some of them half transparent like the tips of hair, and several times per picture, so here it
+is asked in a simpler way, and with an *alpha test*. Transparency is drawn by lot: a triangle of opacity α covers a
+sample with probability α, decided by a hash of sample and triangle, and the mean over the nine samples of a pixel makes
+it smooth. No sorting, any number of layers, the same answer every time.
 
 Conventions: as in `facenb.rasterise`; (x, y) in samples, z in mm, larger is farther.
 """
@@ -61,7 +61,11 @@ def draw(P, T, alpha, near, triangle, barycentric, inverse_depth):
         first_y, last_y = max(math.ceil(min(y0, y1, y2)), 0), min(math.floor(max(y0, y1, y2)), H - 1)
         if first_y > last_y:
             continue
-        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        # edge functions A x + B y + C, in double precision: the same edge must give its two triangles the same answer
+        A0, B0, C0 = y1 - y2, x2 - x1, np.float64(x1) * y2 - np.float64(x2) * y1
+        A1, B1, C1 = y2 - y0, x0 - x2, np.float64(x2) * y0 - np.float64(x0) * y2
+        A2, B2, C2 = y0 - y1, x1 - x0, np.float64(x0) * y1 - np.float64(x1) * y0
+        area = C0 + C1 + C2
         if area == 0:
             continue
         f = 1 / area
@@ -69,10 +73,9 @@ def draw(P, T, alpha, near, triangle, barycentric, inverse_depth):
         a0, a1, a2 = alpha[i], alpha[j], alpha[k]
         opaque = a0 >= 1 and a1 >= 1 and a2 >= 1
         for y in range(first_y, last_y + 1):
+            r0, r1, r2 = B0 * y + C0, B1 * y + C1, B2 * y + C2
             for x in range(first_x, last_x + 1):
-                l0 = ((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) * f
-                l1 = ((x2 - x) * (y0 - y) - (x0 - x) * (y2 - y)) * f
-                l2 = 1 - l0 - l1
+                l0, l1, l2 = (A0 * x + r0) * f, (A1 * x + r1) * f, (A2 * x + r2) * f
                 if l0 < 0 or l1 < 0 or l2 < 0:
                     continue
                 b0, b1, b2 = l0 * w0, l1 * w1, l2 * w2
