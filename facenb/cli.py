@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
-from facenb.commands import export, fit, pretrain, render
+from facenb.commands import export, fit, pretrain, reconstruct, render
 from facenb.config import add_arguments, resolve
 from facenb.version import __version__
 
@@ -28,6 +28,7 @@ class Command(Protocol):
 
 # In the order in which `facenb --help` lists them.
 COMMANDS: tuple[Command, ...] = (
+    reconstruct,
     fit,
     export,
     render,

@@ -37,6 +37,7 @@ class PortraitFit:
         lighting: the *inverse* light l of equation (39): photo ⊙ (F l) = albedo, in the model's colour space.
         landmarks68: where the fitted model's landmarks fall in the photo, px.
         residuals: what is left over, by name, each a number with its unit in the name ("landmarks_median_px").
+        landmarks68_direct: the landmarks where a network's correspondence map shows them, px; None if there is no map.
     """
 
     camera: Camera
@@ -46,6 +47,7 @@ class PortraitFit:
     lighting: Float[Tensor, "3 9"]
     landmarks68: Float[Tensor, "68 2"]
     residuals: dict[str, float]
+    landmarks68_direct: Float[Tensor, "68 2"] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def write_fit(file: FitFile, path: str | Path) -> None:
         "albedo": _numbers(fit.albedo),
         "lighting": _numbers(fit.lighting),
         "landmarks68": _numbers(fit.landmarks68),
+        **({} if fit.landmarks68_direct is None else {"landmarks68_direct": _numbers(fit.landmarks68_direct)}),
         "residuals": {name: _numbers(torch.as_tensor(value)) for name, value in fit.residuals.items()},
     }
     try:
@@ -118,6 +121,7 @@ def read_fit(path: str | Path, dtype: torch.dtype = torch.float32) -> FitFile:
         )
     if not (isinstance(image, str) and isinstance(model, str) and type(width) is type(height) is int):
         raise FitFileError(f"{path}: image, model, width or height has the wrong type; fit the photo again")
+    direct = content.get("landmarks68_direct")
     fit = PortraitFit(
         camera=Camera(tensor("K", camera["K"], 3, 3), tensor("R", camera["R"], 3, 3), tensor("t", camera["t"], 3)),
         identity=tensor("identity", content["identity"], None),
@@ -126,6 +130,7 @@ def read_fit(path: str | Path, dtype: torch.dtype = torch.float32) -> FitFile:
         lighting=tensor("lighting", content["lighting"], 3, 9),
         landmarks68=tensor("landmarks68", content["landmarks68"], 68, 2),
         residuals={name: tensor(name, value).item() for name, value in residuals.items()},
+        landmarks68_direct=None if direct is None else tensor("landmarks68_direct", direct, 68, 2),
     )
     return FitFile(image, width, height, model, fit)
 

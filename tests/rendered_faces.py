@@ -10,8 +10,8 @@ from facenb.flatten import Flattening
 from facenb.metrics import five_points
 from facenb.morphable_model import MorphableModel
 from facenb.networks import Maps
-from facenb.pictures import lit_colours, see
 from facenb.normals import vertex_normals
+from facenb.pictures import lit_colours, see
 from facenb.portrait_fit import face_map
 from facenb.rasterise import interpolate
 from facenb.rotation import rotation_from_angles
