@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from facenb.heads import Head
 from facenb.snapshots.visibility import normals
@@ -12,6 +12,7 @@ from facenb.snapshots.visibility import normals
 # rims and lenses of glasses, hands, hats, teeth) the face is behind.
 WORN_AS_SKIN = ("face", "beard", "moustache", "stubble", "brow", "lash")
 STRANDS = ("hair", "beard", "moustache", "brow", "fur")
+CLOSED = ("face", "body")
 SKIN = ("face", "body", "neck", "ear", "hand", "skin")
 
 
@@ -25,6 +26,7 @@ class Scene:
         part_of: of each triangle.
         material: see `facenb.snapshots.shading.expose`.
         as_skin: for each part, 1 if a pixel that sees it counts as a pixel of the face.
+        closed: for each part, whether its inside can never be seen.
     """
 
     V: Float[np.ndarray, "V 10"]
@@ -33,6 +35,7 @@ class Scene:
     part_of: Int[np.ndarray, " n"]
     material: Float[np.ndarray, "parts 6"]
     as_skin: Int[np.ndarray, " parts"]
+    closed: Bool[np.ndarray, " parts"]
 
 
 def build_scene(head: Head) -> Scene:
@@ -72,4 +75,5 @@ def build_scene(head: Head) -> Scene:
         part_of=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
         material=material,
         as_skin=np.array([p.name.startswith(WORN_AS_SKIN) for p in head.parts], np.int32),
+        closed=np.array([p.name in CLOSED for p in head.parts]),
     )

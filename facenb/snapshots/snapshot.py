@@ -140,21 +140,20 @@ def _expose(
 ) -> tuple[Float[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
     """Linear light in each pixel, and where at least half of a pixel's samples count as the face."""
     S = SAMPLES * size
-    X = scene.V[:, :3]
-    P = np.empty((len(X), 3), np.float32)
+    P = np.empty((len(scene.V), 3), np.float32)
     K, R, t = (a.astype(np.float32) for a in (view.K, view.R, view.t))
-    project(X, K, R, t, SAMPLES, P)
+    project(scene.V, K, R, t, np.float32(SAMPLES), P)
     triangle = np.full((S, S), -1, np.int32)
     barycentric = np.empty((S, S, 2), np.float32)
-    inverse_depth = np.zeros((S, S), np.float32)
-    draw(P, scene.T, scene.opacity, np.float32(20), triangle, barycentric, inverse_depth)
+    nearest = np.zeros((S, S), np.float32)
+    draw(P, scene.T, scene.part_of, scene.closed, scene.opacity, triangle, barycentric, nearest)
 
     turn = np.array([[1], [-1], [-1]], np.float32) * R  # model → viewer
     lamps = np.ascontiguousarray(light.directions @ turn)  # Rᵀ d, in model coordinates
     frames = np.stack([_frame(d) for d in lamps]) if len(lamps) else np.zeros((0, 3, 3), np.float32)
     maps = np.full((len(lamps), SHADOW_MAP, SHADOW_MAP), -1e9, np.float32)
     for axes, depth in zip(frames, maps, strict=True):
-        shadow_map(X, scene.T, scene.opacity, axes, AROUND, REACH, depth)
+        shadow_map(scene.V, scene.T, scene.part_of, scene.closed, scene.opacity, axes, AROUND, np.float32(REACH), depth)
     radiance = np.empty((size, size, 3), np.float32)
     skin = np.empty((size, size), np.int32)
     expose(

@@ -6,7 +6,8 @@ is asked in a simpler way, and with an *alpha test*. Transparency is drawn by lo
 sample with probability α, decided by a hash of sample and triangle, and the mean over the nine samples of a pixel makes
 it smooth. No sorting, any number of layers, the same answer every time.
 
-Conventions: as in `facenb.rasterise`; (x, y) in samples, z in mm, larger is farther.
+Conventions: pixels and depth as in `facenb.rasterise`, but counted in samples, and depth as its reciprocal: 1/z is
+linear on the screen, and needs a division per vertex only. 0 = too near, or nothing there.
 """
 
 import math
@@ -15,21 +16,22 @@ import numba
 import numpy as np
 
 FLOAT = np.float32
+NEAR = FLOAT(20)  # mm; a triangle with a nearer vertex is dropped whole
 
 
 @numba.njit(cache=True)
-def project(X, K, R, t, samples, out):
-    """Model points X (V, 3) → (x, y) in samples (`samples` to a pixel each way) and camera depth, into `out` (V, 3)."""
-    middle = (samples - 1) / 2  # the centre of pixel 0 is the middle of its samples
-    for v in range(X.shape[0]):
-        x, y, z = X[v, 0], X[v, 1], X[v, 2]
+def project(V, K, R, t, samples, out):
+    """Points V[:, :3] in model coordinates → (x, y) in samples (`samples` to a pixel each way) and 1/z, into `out`."""
+    middle = FLOAT(0.5) * (samples - 1)  # the centre of pixel 0 is the middle of its samples
+    for v in range(V.shape[0]):
+        x, y, z = V[v, 0], V[v, 1], V[v, 2]
         c0 = R[0, 0] * x + R[0, 1] * y + R[0, 2] * z + t[0]
         c1 = R[1, 0] * x + R[1, 1] * y + R[1, 2] * z + t[1]
         c2 = R[2, 0] * x + R[2, 1] * y + R[2, 2] * z + t[2]
-        w = samples / max(c2, 1.0)
-        out[v, 0] = (K[0, 0] * c0 + K[0, 1] * c1) * w + K[0, 2] * samples + middle
-        out[v, 1] = K[1, 1] * c1 * w + K[1, 2] * samples + middle
-        out[v, 2] = c2
+        w = FLOAT(1) / max(c2, NEAR)
+        out[v, 0] = samples * ((K[0, 0] * c0 + K[0, 1] * c1) * w + K[0, 2]) + middle
+        out[v, 1] = samples * (K[1, 1] * c1 * w + K[1, 2]) + middle
+        out[v, 2] = w if c2 > NEAR else FLOAT(0)
 
 
 @numba.njit(cache=True)
@@ -42,24 +44,26 @@ def lot(x, y, t):
 
 
 @numba.njit(cache=True, error_model="numpy")
-def draw(P, T, alpha, near, triangle, barycentric, inverse_depth):
+def draw(P, T, part_of, closed, alpha, triangle, barycentric, nearest):
     """Draw triangles T (n, 3) of projected vertices P (V, 3) with opacities alpha (V,) into the sample arrays.
 
-    triangle (H, W) int32, −1 = none; barycentric (H, W, 2), the first two perspective-correct ones; inverse_depth
-    (H, W), 1/z, to be given as zeros. A triangle with a vertex nearer than `near` is dropped whole.
+    Of parts that are `closed` only the outside is drawn. triangle (H, W) int32, −1 = none; barycentric (H, W, 2), the
+    first two perspective-correct ones; nearest (H, W), 1/z, to be given as zeros.
     """
     H, W = triangle.shape
     for t in range(T.shape[0]):
         i, j, k = T[t, 0], T[t, 1], T[t, 2]
-        z0, z1, z2 = P[i, 2], P[j, 2], P[k, 2]
-        if not (z0 > near and z1 > near and z2 > near):
-            continue
         x0, y0, x1, y1, x2, y2 = P[i, 0], P[i, 1], P[j, 0], P[j, 1], P[k, 0], P[k, 1]
+        if closed[part_of[t]] and (x1 - x0) * (y2 - y0) > (x2 - x0) * (y1 - y0):  # turns its back; y points down
+            continue
         first_x, last_x = max(math.ceil(min(x0, x1, x2)), 0), min(math.floor(max(x0, x1, x2)), W - 1)
         if first_x > last_x:
             continue
         first_y, last_y = max(math.ceil(min(y0, y1, y2)), 0), min(math.floor(max(y0, y1, y2)), H - 1)
         if first_y > last_y:
+            continue
+        w0, w1, w2 = P[i, 2], P[j, 2], P[k, 2]
+        if w0 == 0 or w1 == 0 or w2 == 0:
             continue
         # edge functions A x + B y + C, in double precision: the same edge must give its two triangles the same answer
         A0, B0, C0 = y1 - y2, x2 - x1, np.float64(x1) * y2 - np.float64(x2) * y1
@@ -69,7 +73,6 @@ def draw(P, T, alpha, near, triangle, barycentric, inverse_depth):
         if area == 0:
             continue
         f = 1 / area
-        w0, w1, w2 = 1 / z0, 1 / z1, 1 / z2
         a0, a1, a2 = alpha[i], alpha[j], alpha[k]
         opaque = a0 >= 1 and a1 >= 1 and a2 >= 1
         for y in range(first_y, last_y + 1):
@@ -80,50 +83,52 @@ def draw(P, T, alpha, near, triangle, barycentric, inverse_depth):
                     continue
                 b0, b1, b2 = l0 * w0, l1 * w1, l2 * w2
                 w = b0 + b1 + b2
-                if w <= inverse_depth[y, x]:
+                if w <= nearest[y, x]:
                     continue
-                if not opaque and lot(x, y, t) >= (b0 * a0 + b1 * a1 + b2 * a2) / w:
+                if not opaque and lot(x, y, t) * w >= b0 * a0 + b1 * a1 + b2 * a2:
                     continue
-                inverse_depth[y, x] = w
+                nearest[y, x] = w
                 triangle[y, x] = t
                 barycentric[y, x, 0] = b0 / w
                 barycentric[y, x, 1] = b1 / w
 
 
 @numba.njit(cache=True, error_model="numpy")
-def shadow_map(X, T, alpha, to_lamp, centre, radius, depth):
+def shadow_map(V, T, part_of, closed, alpha, to_lamp, centre, radius, depth):
     """How far towards a distant lamp the nearest surface reaches, into `depth` (S, S), to be given as −1e9.
 
-    The square map spans `radius` mm each way around `centre`; `to_lamp` (3, 3) has the map's right, its down and the
-    direction to the lamp as rows. Depth is measured along the last, in mm from the centre.
+    The square map spans `radius` mm each way around `centre`; `to_lamp` (3, 3) has the map's right, its up (rows count
+    upwards) and the direction to the lamp as rows. Depth is measured along the last, in mm from the centre.
     """
     S = depth.shape[0]
-    scale = FLOAT(0.5 * S / radius)
-    L = np.empty_like(X)
-    for v in range(X.shape[0]):
-        x, y, z = X[v, 0] - centre[0], X[v, 1] - centre[1], X[v, 2] - centre[2]
-        L[v, 0] = (to_lamp[0, 0] * x + to_lamp[0, 1] * y + to_lamp[0, 2] * z) * scale + FLOAT(0.5 * (S - 1))
-        L[v, 1] = (to_lamp[1, 0] * x + to_lamp[1, 1] * y + to_lamp[1, 2] * z) * scale + FLOAT(0.5 * (S - 1))
+    scale = FLOAT(0.5) * FLOAT(S) / radius
+    middle = FLOAT(0.5) * FLOAT(S - 1)
+    L = np.empty((V.shape[0], 3), np.float32)
+    for v in range(V.shape[0]):
+        x, y, z = V[v, 0] - centre[0], V[v, 1] - centre[1], V[v, 2] - centre[2]
+        L[v, 0] = (to_lamp[0, 0] * x + to_lamp[0, 1] * y + to_lamp[0, 2] * z) * scale + middle
+        L[v, 1] = (to_lamp[1, 0] * x + to_lamp[1, 1] * y + to_lamp[1, 2] * z) * scale + middle
         L[v, 2] = to_lamp[2, 0] * x + to_lamp[2, 1] * y + to_lamp[2, 2] * z
     for t in range(T.shape[0]):
         i, j, k = T[t, 0], T[t, 1], T[t, 2]
         x0, y0, x1, y1, x2, y2 = L[i, 0], L[i, 1], L[j, 0], L[j, 1], L[k, 0], L[k, 1]
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if area == 0 or (area < 0 and closed[part_of[t]]):
+            continue
         first_x, last_x = max(math.ceil(min(x0, x1, x2)), 0), min(math.floor(max(x0, x1, x2)), S - 1)
         if first_x > last_x:
             continue
         first_y, last_y = max(math.ceil(min(y0, y1, y2)), 0), min(math.floor(max(y0, y1, y2)), S - 1)
         if first_y > last_y:
             continue
-        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if area == 0:
-            continue
-        f = 1 / area
-        opacity = (alpha[i] + alpha[j] + alpha[k]) / 3
+        f = FLOAT(1) / area
+        opacity = min(alpha[i], alpha[j], alpha[k])
         for y in range(first_y, last_y + 1):
             for x in range(first_x, last_x + 1):
-                l0 = ((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) * f
-                l1 = ((x2 - x) * (y0 - y) - (x0 - x) * (y2 - y)) * f
-                l2 = 1 - l0 - l1
+                px, py = FLOAT(x), FLOAT(y)
+                l0 = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * f
+                l1 = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * f
+                l2 = FLOAT(1) - l0 - l1
                 if l0 < 0 or l1 < 0 or l2 < 0:
                     continue
                 z = l0 * L[i, 2] + l1 * L[j, 2] + l2 * L[k, 2]
