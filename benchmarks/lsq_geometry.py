@@ -13,11 +13,11 @@ IMAGES, SAMPLES, SIZE = 5, 10_000, 320
 N_SHAPE, N_ALBEDO = 199 + 100, 199
 
 
-def random_tables(generator: torch.Generator, shape: bool) -> UVModel:
+def random_tables(generator: torch.Generator, shape: bool, size: int = SIZE) -> UVModel:
     """What the layers read of a `UVModel`, filled with noise: times depend on the sizes, not on the faces."""
 
     def noise(columns: int, scale: float) -> torch.Tensor:
-        return scale * torch.randn(SIZE * SIZE, columns, generator=generator)
+        return scale * torch.randn(size * size, columns, generator=generator)
 
     if shape:
         own = {"shape": noise(3 * (N_SHAPE + 1), 3.0)}
@@ -26,7 +26,7 @@ def random_tables(generator: torch.Generator, shape: bool) -> UVModel:
         own = {"albedo": noise(3 * (N_ALBEDO + 1), 0.1)}
         own["mean"] = torch.cat([noise(3, 3.0), own["albedo"].unflatten(1, (3, -1))[..., -1]], dim=1)
     normal = torch.nn.functional.normalize(noise(3, 1.0), dim=-1)
-    return SimpleNamespace(**own, normal=normal, height=SIZE, width=SIZE, n_shape=N_SHAPE, n_albedo=N_ALBEDO)
+    return SimpleNamespace(**own, normal=normal, height=size, width=size, n_shape=N_SHAPE, n_albedo=N_ALBEDO)
 
 
 def random_correspondence(generator: torch.Generator) -> torch.Tensor:

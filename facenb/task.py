@@ -48,7 +48,7 @@ class Task(Protocol):
         Changes nothing that lasts: a step may be skipped. What the task learns about its own settings (adaptive
         weights, running medians) goes into `statistics` and comes back through `absorb`.
 
-        Raises SingularStep or torch.linalg.LinAlgError where no step can be taken.
+        Raises SingularStep, torch.linalg.LinAlgError or ValueError where no step can be taken.
         """
         ...
 

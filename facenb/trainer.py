@@ -79,7 +79,7 @@ def _train(fabric: Fabric, task: Task, images: ImageSet, config: TrainConfig, pr
     _together(fabric, lambda: prepare_folder(config))
     network = task.network.to(fabric.device, memory_format=torch.channels_last).train()
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    optimizer = Adam(network.parameters(), lr=config.lr)
+    optimizer = Adam(network.parameters(), lr=config.lr, fused=True)
     state = TrainState(task, network, average, optimizer)
     notes = [_inventory(images), *state.resume(config)]
     _together(fabric, lambda: write_options(config))  # a wrong checkpoint's own are left alone
@@ -176,7 +176,11 @@ def _attempt(task: Task, images: Tensor, generator: torch.Generator) -> tuple[St
     """A task's step, and why there is none."""
     try:
         result = task.step(images, generator)
-    except (SingularStep, torch.linalg.LinAlgError) as error:
+    except (
+        SingularStep,
+        torch.linalg.LinAlgError,
+        ValueError,
+    ) as error:  # layers refuse infinite numbers by ValueError
         return None, str(error) or "a system was singular"
     return result, None if torch.isfinite(result.loss) else "the loss is not a number"
 
