@@ -60,7 +60,9 @@ def random_clothes(
         parts.append(_collar(model, moved, cloth, rng))
     if rng.random() < 0.22:
         deep = np.array([rng.uniform(-330, -190), -114, -100]) + rng.normal(0, [20, 5, 4])
-        parts.append(_garment(model, body, normals, rng.uniform(10, 16), deep, rng.uniform(14, 40), _cloth(model, rng), rng))
+        parts.append(
+            _garment(model, body, normals, rng.uniform(10, 16), deep, rng.uniform(14, 40), _cloth(model, rng), rng)
+        )
         name += " and jacket"
     return parts, name
 
@@ -156,7 +158,7 @@ def scarf(model: HeadModel, moved: Float[np.ndarray, "G 3"], rng: np.random.Gene
 def garment_mesh(
     rest: Float[np.ndarray, "B 3"], triangles: Int[np.ndarray, "T 3"]
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "t 3"], Float[np.ndarray, " n"]]:
-    """The part of the body that clothes may cover: vertices, triangles among them, azimuth around the neck (degrees)."""
+    """The part of the body that clothes may cover: vertices, triangles among them, azimuth (degrees)."""
     T = triangles[rest[triangles][:, :, 1].max(1) < TOP]
     keep, T = np.unique(T, return_inverse=True)
     azimuth = np.degrees(np.arctan2(rest[keep, 0], rest[keep, 2] + 105))

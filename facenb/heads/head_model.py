@@ -10,27 +10,18 @@ Units mm, x to the subject's left, y up, z forward; colours sRGB in [0, 1].
 from __future__ import annotations
 
 import functools
-import hashlib
-from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
-from tqdm import tqdm
 
-from facenb.atomic import atomic_path
-from facenb.heads.cage import Cage, build_cage
-from facenb.heads.face_areas import FaceAreas, build_face_areas
-from facenb.heads.hand_model import HandModel, build_hand_model
-from facenb.heads.occlusion import sky_share
-from facenb.heads.whole_head import N_IDENTITY, WholeHead, build_whole_head
+from facenb.heads.cage import Cage
+from facenb.heads.face_areas import FaceAreas
+from facenb.heads.hand_model import HandModel
+from facenb.heads.surroundings import surroundings
+from facenb.heads.whole_head import WholeHead
 from facenb.morphable_model import MorphableModel
-from facenb.open_model import build, open_model
-
-RECIPE = ("anatomy", "cage", "face_areas", "hand_model", "head_model", "mesh_tools", "occlusion", "whole_head")
-N_STEPS = 9
+from facenb.open_model import open_model
 
 
 @dataclass(frozen=True)
@@ -71,6 +62,34 @@ class HeadModel:
 
         return garment_mesh(self.whole.mean[self.whole.part["body"]], self.whole.triangles["body"])
 
+    @functools.cached_property
+    def below_chin(self) -> Float[np.ndarray, " B"]:
+        """See `beard.below_chin`."""
+        from facenb.heads.beard import below_chin
+
+        return below_chin(self)
+
+    @functools.cached_property
+    def beard_mesh(self) -> tuple[np.ndarray, np.ndarray]:
+        """See `beard.beard_mesh`."""
+        from facenb.heads.beard import beard_mesh
+
+        return beard_mesh(self)
+
+    @functools.cached_property
+    def ear_tops(self) -> tuple[int, int]:
+        """See `glasses.ear_tops`."""
+        from facenb.heads.glasses import ear_tops
+
+        return ear_tops(self)
+
+    @functools.cached_property
+    def heights(self) -> np.ndarray:
+        """Height map of the mean head, see `occluders.height_map`."""
+        from facenb.heads.occluders import height_map
+
+        return height_map(self.mean_surface)
+
     @property
     def n_expression(self) -> int:
         return len(self.face_basis) - self.n_identity
@@ -97,22 +116,7 @@ class HeadModel:
 def head_model(progress: bool = True) -> HeadModel:
     """The head model of the open model, from the cache if possible. A damaged file is built again."""
     model = open_model(progress=progress)
-    path = _path()
-    try:
-        arrays = load_file(path)
-        parts = {
-            "whole": _unpack(WholeHead, arrays, "whole"),
-            "cage": _unpack(Cage, arrays, "cage"),
-            "areas": _unpack(FaceAreas, arrays, "areas"),
-            "hand": _unpack(HandModel, arrays, "hand"),
-            "face_sky": arrays["face_sky"],
-            "body_sky": arrays["body_sky"],
-        }
-    except (FileNotFoundError, SafetensorError, KeyError):
-        parts = _build(model, progress)
-        with atomic_path(path) as unfinished:
-            save_file(_pack(parts), unfinished)
-    return _assemble(model, parts)
+    return _assemble(model, surroundings(model, progress=progress))
 
 
 def _assemble(model: MorphableModel, parts: dict) -> HeadModel:
@@ -129,67 +133,3 @@ def _assemble(model: MorphableModel, parts: dict) -> HeadModel:
         landmarks=model.landmarks68.numpy().astype(np.int32),
         **parts,
     )
-
-
-def _build(model: MorphableModel, progress: bool) -> dict:
-    with tqdm(total=N_STEPS, desc="building the head around the face", disable=not progress) as bar:
-
-        def begins(step: str) -> None:
-            bar.set_postfix_str(step)
-            bar.update(bar.n < N_STEPS)
-
-        whole = build_whole_head(model, begins)
-        body = whole.part["body"]
-        V = model.n_vertices
-        X = np.concatenate([model.shape_mean.numpy(), whole.mean[body]])
-        T = whole.triangles["body"]
-        begins("cage")
-        face_triangles = model.triangles.numpy()
-        without_ears = T[whole.ears[T].max(1) < 0.2]
-        cage = build_cage(X, np.concatenate([face_triangles, V + without_ears]), np.r_[np.zeros(V), whole.turn])
-        begins("sky")
-        sky = sky_share(X, np.concatenate([face_triangles, V + T])).astype(np.float32)
-        begins("areas and hands")
-        areas, hand = build_face_areas(model), build_hand_model()
-    return {
-        "whole": whole, "cage": cage, "areas": areas, "hand": hand, "face_sky": sky[:V], "body_sky": sky[V:]
-    }  # fmt: skip
-
-
-def _path() -> Path:
-    digest = hashlib.sha256(build.recipe_hash().encode())
-    for name in RECIPE:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
-    return build.cache_dir() / f"heads-{digest.hexdigest()[:12]}.safetensors"
-
-
-def _pack(value: object, name: str = "") -> dict[str, np.ndarray]:
-    """Nested dataclasses and dictionaries of arrays and slices as one flat dictionary of arrays."""
-    if isinstance(value, slice):
-        return {name: np.array([value.start, value.stop])}
-    if is_dataclass(value):
-        value = {f.name: getattr(value, f.name) for f in fields(value)}
-    if isinstance(value, dict):
-        packed = {}
-        for key, inner in value.items():
-            packed |= _pack(inner, f"{name}/{key}" if name else key)
-        return packed
-    return {name: np.ascontiguousarray(value)}
-
-
-def _unpack(kind: type, arrays: dict[str, np.ndarray], name: str):
-    """The inverse of `_pack` for one dataclass."""
-    values = {}
-    for f in fields(kind):
-        key = f"{name}/{f.name}"
-        if key in arrays:
-            values[f.name] = arrays[key]
-            continue
-        inner = {k.removeprefix(key + "/"): v for k, v in arrays.items() if k.startswith(key + "/")}
-        if not inner:
-            raise KeyError(key)
-        values[f.name] = {k: slice(*map(int, v)) for k, v in inner.items()} if "slice" in str(f.type) else inner
-    return kind(**values)
-
-
-__all__ = ["N_IDENTITY", "HeadModel", "head_model"]

@@ -5,21 +5,39 @@ Units mm and radians; colours sRGB.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 
+from facenb.heads.beard import beard_shell, brows, grown_beard, make_up
 from facenb.heads.cage import follow
-from facenb.heads.complexion import body_colours, look_aside, skin_tone, tinted
 from facenb.heads.clothes import random_clothes, scarf
+from facenb.heads.complexion import body_colours, look_aside, skin_tone, tinted
 from facenb.heads.expressions import random_expression
+from facenb.heads.glasses import glasses
 from facenb.heads.hair import hair_shell, random_hair_colour, random_style
 from facenb.heads.head_model import HeadModel, head_model
+from facenb.heads.headwear import COVERS_HAIR, FLATTENS_HAIR, headwear, random_headwear
 from facenb.heads.mesh_tools import area_normals, turned, unit
 from facenb.heads.mouth import mouth_parts
+from facenb.heads.occluders import random_occluder
 from facenb.heads.parts import Head, Part
+from facenb.heads.updo import tied_hair
 
 IDENTITY_SD, ALBEDO_SD = 0.9, 0.95
 NECK = np.array([0.0, -95.0, -85.0], np.float32)  # mm, where the head turns against the chest
+TURN_SD = (0.25, 0.1, 0.07)  # radians: yaw, pitch, roll of the chest against the head
+CHANCES = {
+    "hat": 0.13,
+    "scarf": 0.06,
+    "glasses": 0.2,
+    "occluder": 0.1,
+    "beard": 0.5,  # of men
+    "make-up": 0.55,  # of women
+    "brows": 0.4,
+    "gaze": 0.7,
+}
 
 
 def random_head(
@@ -61,41 +79,92 @@ def _dress(
     colour: Float[np.ndarray, "V 3"],
     turn: tuple[float, float, float] | None,
 ) -> Head:
-    whole, cage = model.whole, model.cage
-    body = context[whole.part["body"]]
-    man, age = np.clip(0.5 + whole.who @ identity, 0, 1)
-    man = float(np.clip(0.5 + 1.4 * (man - 0.5), 0, 1))
+    """One head from its shapes and colours: skin, then hair, clothes, hat, glasses, and what is held up."""
+    whole, cage, V = model.whole, model.cage, len(face)
+    man, age = _who(model, identity)
     tone = skin_tone(model, colour)
     darkness = float(np.clip((0.78 - tone[1]) / 0.5, 0, 1))
-    angles = turn if turn is not None else tuple(rng.normal(0, [0.25, 0.1, 0.07]))
+    body = context[whole.part["body"]]
     moved = follow(cage, np.concatenate([face, body]), model.mean_surface)
+    angles = turn if turn is not None else tuple(rng.normal(0, TURN_SD))
     body = turned(body, whole.turn, angles, NECK)
+    on_chest = turned(cage.tight, cage.turn, angles, NECK) - cage.tight
+    face_normals, body_normals = _joint_normals(model, face, body)
 
-    style = random_style(man, float(age), random_hair_colour(darkness, float(age), rng), darkness, rng)
-    hair, grown = hair_shell(style, cage, moved, rng)
+    hat = random_headwear(rng) if rng.random() < CHANCES["hat"] else "none"
+    style = random_style(man, age, random_hair_colour(darkness, age, rng), darkness, rng)
+    if hat in FLATTENS_HAIR:
+        style = replace(style, thick=tuple(min(t, 3.5) for t in style.thick), curl=0.0, bun="")
+    hair, grown = hair_shell(style, cage, moved + on_chest, rng)
+    if hat in COVERS_HAIR:
+        grown = 0 * grown
+    traits = {"hair": style.name, "hat": hat}
 
-    if rng.random() < 0.7:
+    if rng.random() < CHANCES["gaze"]:
         colour = look_aside(model, colour, rng)
+    if rng.random() < CHANCES["brows"]:
+        colour = tinted(colour, 0.6 * style.colour, brows(model, rng))
+    if rng.random() < CHANCES["make-up"] * (1 - man):
+        colour = make_up(model, colour, rng)
+        traits["make-up"] = "yes"
     skin = body_colours(model, colour, tone, rng)
     scalp = style.painted * grown[cage.below] * (cage.tight[cage.below, 1] > -75)
-    V = len(face)
     colour = tinted(colour, 0.85 * style.colour, scalp[:V] * model.areas.skin)
     skin = tinted(skin, 0.85 * style.colour, scalp[V:] * (1 - whole.ears))
 
-    face_normals, body_normals = area_normals(face, model.face_triangles), area_normals(body, whole.triangles["body"])
-    shared = face_normals[whole.face_rim] + body_normals[whole.rim]
-    face_normals[whole.face_rim] = shared
-    body_normals[whole.rim] = shared
+    front = []
+    if rng.random() < CHANCES["beard"] * man:
+        name, on_face, on_body, length = grown_beard(model, rng)
+        traits["beard"] = name
+        own = style.colour * rng.uniform(0.6, 1.1)
+        paint = rng.uniform(0.35, 0.9)
+        colour, skin = tinted(colour, own, paint * on_face), tinted(skin, own, paint * on_body)
+        if length > 1.5:
+            covers = (on_face, on_body)
+            front.append(
+                beard_shell(model, face, face_normals, body, body_normals, covers, length, own.clip(0, 1), rng)
+            )
+
     shine, gloss = float(rng.uniform(0.01, 0.1)), float(rng.uniform(6, 25))
+    T = whole.triangles["body"]
     parts = [
-        Part("face", face, model.face_triangles, colour, model.face_sky, shine, gloss, normals=unit(face_normals)),
-        Part("body", body, whole.triangles["body"], skin, model.body_sky, shine, gloss, normals=unit(body_normals)),
+        Part("face", face, model.face_triangles, colour, model.face_sky, shine, gloss, normals=face_normals),
+        Part("body", body, T, skin, model.body_sky, shine, gloss, normals=body_normals),
         *mouth_parts(model, face, context, rng),
     ]
-    if style.name not in ("bald", "shaved"):
+    if style.name not in ("bald", "shaved") and hat not in COVERS_HAIR:
         parts.append(hair)
-    garments, clothes = random_clothes(model, body, unit(body_normals), moved, rng)
+        if style.bun:
+            parts.append(tied_hair(style.bun, cage, moved, style.colour, style.strands, rng))
+    garments, traits["clothes"] = random_clothes(model, body, body_normals, moved + on_chest, rng)
     parts += garments
-    if rng.random() < 0.08:
-        parts.append(scarf(model, moved, rng))
-    return Head(parts, 0, identity, expression, albedo, {"hair": str(style.name), "clothes": clothes})
+    if hat != "none":
+        parts += headwear(hat, cage, moved + on_chest, rng)
+    elif rng.random() < CHANCES["scarf"]:
+        traits["scarf"] = "yes"
+        parts.append(scarf(model, moved + on_chest, rng))
+    if rng.random() < CHANCES["glasses"]:
+        worn, traits["glasses"] = glasses(model, face, body, rng)
+        front += worn
+    if rng.random() < CHANCES["occluder"]:
+        held, traits["occluder"] = random_occluder(model, face, moved, tone, rng)
+        front += held
+    return Head(parts + front, 0, identity, expression, albedo, traits)
+
+
+def _who(model: HeadModel, identity: Float[np.ndarray, " Nid"]) -> tuple[float, float]:
+    """How much of a man somebody looks, and how old, both in [0, 1]; sharper than the regression, which is cautious."""
+    man, age = model.whole.who @ identity
+    return float(np.clip(0.5 + 1.6 * man, 0, 1)), float(np.clip(0.4 + 2.5 * age, 0, 1))
+
+
+def _joint_normals(
+    model: HeadModel, face: Float[np.ndarray, "V 3"], body: Float[np.ndarray, "B 3"]
+) -> tuple[Float[np.ndarray, "V 3"], Float[np.ndarray, "B 3"]]:
+    """Unit normals of face and body as one surface, so that the seam does not show in the shading."""
+    whole = model.whole
+    own, other = area_normals(face, model.face_triangles), area_normals(body, whole.triangles["body"])
+    shared = own[whole.face_rim] + other[whole.rim]
+    own[whole.face_rim] = shared
+    other[whole.rim] = shared
+    return unit(own), unit(other)
