@@ -1,0 +1,109 @@
+"""Points that stay where they are on the face (book: *Learning from residuals*).
+
+What a face looks like in a photo is summed over a fixed set of points of the model, whose every property is tabulated
+once: position and normal, linear in the shape m, and albedo, linear in h. The points are either all vertices, to draw
+with, or some hundreds drawn evenly over the surface, to measure with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from facenb.flatten import Flattening
+from facenb.morphable_model import MorphableModel
+from facenb.normals import vertex_normals
+
+
+@dataclass(frozen=True)
+class FacePoints:
+    """K points of a morphable model.
+
+    Attributes:
+        mean, shape: a and B, mm.
+        normal, normal_basis: normal of the mean, unit length, and its change with m to first order: a smile turns the
+            cheeks' normals, and so their shading.
+        albedo_mean, albedo: c and D.
+        uv: places on the flattened face.
+    """
+
+    mean: Float[Tensor, "K 3"]
+    shape: Float[Tensor, "K 3 Ns"]
+    normal: Float[Tensor, "K 3"]
+    normal_basis: Float[Tensor, "K 3 Ns"]
+    albedo_mean: Float[Tensor, "K 3"]
+    albedo: Float[Tensor, "K 3 Na"]
+    uv: Float[Tensor, "K 2"]
+
+    @property
+    def n(self) -> int:
+        return self.mean.shape[0]
+
+    @property
+    def n_shape(self) -> int:
+        return self.shape.shape[-1]
+
+    @property
+    def n_albedo(self) -> int:
+        return self.albedo.shape[-1]
+
+    @property
+    def centre(self) -> Float[Tensor, " 3"]:
+        """X₀, the mean of the points, mm."""
+        return self.mean.mean(0)
+
+    def at(self, m: Float[Tensor, "B Ns"]) -> Float[Tensor, "B K 3"]:
+        """a + B m, mm."""
+        return self.mean + _combined(self.shape, m)
+
+    def normals(self, m: Float[Tensor, "B Ns"]) -> Float[Tensor, "B K 3"]:
+        """Unit normals of the shape m, right to first order."""
+        return normalize(self.normal + _combined(self.normal_basis, m), dim=-1)
+
+    def colours(self, h: Float[Tensor, "B Na"]) -> Float[Tensor, "B K 3"]:
+        """c + D h, in the model's colour space."""
+        return self.albedo_mean + _combined(self.albedo, h)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> FacePoints:
+        """Copy on another device or in another type."""
+        return FacePoints(**{f.name: getattr(self, f.name).to(device=device, dtype=dtype) for f in fields(self)})
+
+
+def vertices_as_points(model: MorphableModel, flattening: Flattening) -> FacePoints:
+    """All vertices, in the model's order."""
+    T, X, B = model.triangles, model.shape_mean, model.shape_basis
+    slopes = [(vertex_normals(X + b, T) - vertex_normals(X - b, T)) / 2 for b in B.unbind(-1)]
+    return FacePoints(
+        mean=X,
+        shape=B,
+        normal=vertex_normals(X, T),
+        normal_basis=torch.stack(slopes, -1),
+        albedo_mean=model.albedo_mean,
+        albedo=model.albedo_basis,
+        uv=flattening.uv[: model.n_vertices].to(X),
+    )
+
+
+def random_points(surface: FacePoints, triangles: Tensor, n: int, generator: torch.Generator) -> FacePoints:
+    """n points, even over the surface of the mean face; `surface` are all its vertices."""
+    corner = surface.mean[triangles]  # T 3 3
+    area = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]).norm(dim=-1)
+    chosen = triangles[torch.multinomial(area, n, replacement=True, generator=generator)]  # n 3
+    s = torch.rand(n, 2, generator=generator, dtype=area.dtype, device=area.device)
+    s = torch.where(s.sum(-1, keepdim=True) > 1, 1 - s, s)  # the other half of the parallelogram
+    weight = torch.cat([1 - s.sum(-1, keepdim=True), s], -1)  # n 3: barycentric
+
+    def at(values: Float[Tensor, "V ..."]) -> Float[Tensor, "n ..."]:
+        return torch.einsum("kj,kj...->k...", weight, values[chosen])
+
+    points = {f.name: at(getattr(surface, f.name)) for f in fields(surface)}
+    return FacePoints(**points | {"normal": normalize(points["normal"], dim=-1)})
+
+
+def _combined(basis: Float[Tensor, "K 3 N"], coefficients: Float[Tensor, "B N"]) -> Float[Tensor, "B K 3"]:
+    K, _, N = basis.shape
+    return (coefficients @ basis.reshape(3 * K, N).T).reshape(-1, K, 3)
