@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from facenb.heads.head_model import HeadModel
-from facenb.heads.mesh_tools import ramp
+from facenb.heads.mesh_tools import carried, ramp
 from facenb.heads.parts import Part
 
 KINDS = {  # chance of each; strengths of moustache, goatee, jaw
@@ -40,7 +40,9 @@ def grown_beard(
     wave = rng.standard_normal((6, 3)) / 7
     cover = cover * (1 + 0.10 * np.sin(model.face_mean @ wave.T + rng.uniform(0, 6, 6)).sum(1)) * areas.skin
     cover = cover * (1 - 0.95 * areas.lips)
-    below = (whole.spread @ cover[whole.face_rim].astype(np.float32)) * model.below_chin
+    below = np.zeros_like(model.below_chin)
+    at_rim = cover[whole.face_rim, None].astype(np.float32)
+    below[model.near_rim] = carried(at_rim, *model.near_spread)[:, 0] * model.below_chin[model.near_rim]
     return name, cover.clip(0, 1).astype(np.float32), below.clip(0, 1), float(length)
 
 

@@ -172,9 +172,3 @@ def _round_vectors(n: np.ndarray) -> np.ndarray:
     n[0] = [0, 1, 0]
     n = np.stack([_round(n[..., k], 8) for k in range(3)], -1)
     return n / np.linalg.norm(n, axis=-1, keepdims=True)
-
-
-def follow(cage: Cage, head: Float[np.ndarray, "V 3"], mean: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "G 3"]:
-    """How far each cage point moves (mm) when the head's vertices (face first, then body) leave their mean."""
-    D = head - mean
-    return (D[cage.vertex] * cage.weight[..., None]).sum(1)

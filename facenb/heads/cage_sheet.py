@@ -57,10 +57,12 @@ def sheet(
         tangent = np.stack([cage.normal[:, 2], np.zeros(len(P), np.float32), -cage.normal[:, 0]], -1)
         P = P + column(sideways) * tangent
     alpha = np.ascontiguousarray(column(alpha)[:, 0])
+    corner = alpha > VISIBLE
+    a, b, c = cage.triangles.T
     return Part(
         name=name,
         vertices=P.astype(np.float32),
-        triangles=cage.triangles[alpha[cage.triangles].max(1) > VISIBLE],
+        triangles=cage.triangles[corner[a] | corner[b] | corner[c]],
         colour=np.clip(colour, 0, 1).reshape(-1, 3).astype(np.float32),
         occlusion=np.clip(column(sky)[:, 0], 0.1, 1),
         specular=specular,

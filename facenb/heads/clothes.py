@@ -100,7 +100,7 @@ def _garment(
     keep, triangles, azimuth = model.garment
     rest = model.whole.mean[model.whole.part["body"]][keep]
     edge = _around(azimuth, heights, half_width)
-    alpha = np.clip(0.5 + (edge - rest[:, 1]) / 10, 0, 1).astype(np.float32)
+    alpha = np.clip(0.5 + (edge - rest[:, 1]) / 4, 0, 1).astype(np.float32)
     wave = rng.standard_normal((5, 3)) / 28
     folds = np.sin(rest @ wave.T + rng.uniform(0, 6, 5)).sum(1)
     away = np.clip((edge - rest[:, 1]) / 60, 0, 1)
@@ -131,8 +131,8 @@ def _collar(model: HeadModel, moved: Float[np.ndarray, "G 3"], cloth, rng: np.ra
     top = _around(azimuth, np.array([-125, -92, -82]) + rng.normal(0, 6), 30)
     low = top - rng.uniform(28, 45)
     gap = rng.uniform(4, 22) + np.clip(top - y, 0, 60) * rng.uniform(0.1, 0.5)
-    inside = np.minimum(top - y, y - low) / 5
-    alpha = np.clip(0.5 + np.minimum(inside, (np.abs(azimuth) - gap) / 3), 0, 1)
+    inside = np.minimum(top - y, y - low) / 2
+    alpha = np.clip(0.5 + np.minimum(inside, (np.abs(azimuth) - gap) / 2), 0, 1)
     thick = 3 + np.clip(top - y, 0, 40) * rng.uniform(0.2, 0.5)
     colour = cloth(model.cage.tight).reshape(*y.shape, 3)
     return sheet("collar", model.cage, moved, alpha, thick, colour, 0.85, texture_noise=0.03)

@@ -12,10 +12,12 @@ import numpy as np
 from jaxtyping import Float
 
 from facenb.heads.head_model import HeadModel
+from facenb.heads.mesh_tools import carried, resampled
 
 EAR_TINT = np.array([1.04, 0.94, 0.92], np.float32)
 NECK_TINT = np.array([0.97, 0.95, 0.94], np.float32)
 GAZE_SD = 1.7  # mm that the iris moves
+GAZE_RADIUS = 0.45  # mm over which its colours are averaged
 
 
 def skin_tone(model: HeadModel, colour: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, " 3"]:
@@ -30,11 +32,11 @@ def body_colours(
     model: HeadModel, colour: Float[np.ndarray, "V 3"], tone: Float[np.ndarray, " 3"], rng: np.random.Generator
 ) -> Float[np.ndarray, "B 3"]:
     """Skin of the body for a face of the given colours."""
-    whole = model.whole
-    rim = colour[whole.face_rim]
-    skin = whole.tint[:, None] * (whole.spread @ rim) + (1 - whole.tint[:, None]) * tone
-    ears = whole.ears[:, None] * rng.uniform(0.2, 1.3)
-    neck = ((1 - whole.tint) * whole.turn)[:, None] * rng.uniform(0, 1.2)
+    whole, near = model.whole, model.near_rim
+    skin = np.repeat(tone[None].astype(np.float32), len(whole.tint), 0)
+    skin[near] += whole.tint[near, None] * (carried(colour[whole.face_rim], *model.near_spread) - skin[near])
+    ears = whole.ears[:, None] * np.float32(rng.uniform(0.2, 1.3))
+    neck = ((1 - whole.tint) * whole.turn)[:, None] * np.float32(rng.uniform(0, 1.2))
     skin = skin * (1 + ears * (EAR_TINT - 1)) * (1 + neck * (NECK_TINT - 1))
     return np.clip(skin, 0, 1)
 
@@ -47,16 +49,12 @@ def look_aside(
     The eye's colours are painted on a patch at rest; each vertex takes the colour that lies where it looks from.
     """
     eyes = model.areas.eye_vertices
-    gaze = GAZE_SD * rng.standard_normal(2) * [1.3, 0.6]
+    gaze = (GAZE_SD * rng.standard_normal(2) * [1.3, 0.6]).astype(np.float32)
     P = model.face_mean[eyes]
     colour = colour.copy()
     for side in (P[:, 0] > 0, P[:, 0] < 0):
         here, own = P[side][:, :2], eyes[side]
-        away = ((here[:, None] - gaze - here[None]) ** 2).sum(-1)
-        nearest = np.argpartition(away, 3, axis=1)[:, :3]
-        weight = 1 / (np.take_along_axis(away, nearest, 1) + 0.05)
-        weight /= weight.sum(1, keepdims=True)
-        colour[own] = (colour[own][nearest] * weight[..., None]).sum(1)
+        colour[own] = resampled(here - gaze, here, colour[own], GAZE_RADIUS)
     return colour
 
 

@@ -63,6 +63,19 @@ class HeadModel:
         return garment_mesh(self.whole.mean[self.whole.part["body"]], self.whole.triangles["body"])
 
     @functools.cached_property
+    def near_rim(self) -> np.ndarray:
+        """Body vertices that the colours along the cut tint."""
+        return np.flatnonzero(self.whole.tint > 1e-3)
+
+    @functools.cached_property
+    def near_spread(self) -> tuple[np.ndarray, np.ndarray]:
+        """`whole.spread` of those, cut to the largest weights: places in the rim and weights, both (n, 10)."""
+        W = self.whole.spread[self.near_rim]
+        places = np.argsort(-W, axis=1)[:, :10].astype(np.int32)
+        weights = np.take_along_axis(W, places, 1)
+        return places, weights / weights.sum(1, keepdims=True)
+
+    @functools.cached_property
     def below_chin(self) -> Float[np.ndarray, " B"]:
         """See `beard.below_chin`."""
         from facenb.heads.beard import below_chin

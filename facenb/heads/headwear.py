@@ -114,8 +114,7 @@ def _brim(
     off = (azimuth - heading + 180) % 360 - 180
     order = np.arange(U) if full else np.argsort(off)[np.abs(np.sort(off)) < half_width]
     X = crown.vertices.reshape(*y.shape, 3)
-    row = np.abs(y[:, order] - edge[order]).argmin(0)
-    start = X[row, order]  # n 3
+    start = _at_height(X[:, order], y[:, order], edge[order])  # n 3
     t = off[order] / half_width
     out = start - np.array([MIDDLE[0], 0, MIDDLE[2]])
     out[:, 1] = 0
@@ -133,6 +132,14 @@ def _brim(
     T = np.stack([a, a + n, b + n, a, b + n, b], -1).reshape(-1, 3).astype(np.int32)
     tint = np.repeat(np.asarray(colour, np.float32)[None], 5 * n, 0)
     return Part("brim", rings.reshape(-1, 3).astype(np.float32), T, tint, np.full(5 * n, 0.9, np.float32), 0.02, 10.0)
+
+
+def _at_height(X: np.ndarray, y: np.ndarray, height: np.ndarray) -> Float[np.ndarray, "n 3"]:
+    """The point of each column of X (rows, n, 3) whose height on the mean head (rows, n) is `height`."""
+    k = np.clip((y > height).sum(0), 1, len(y) - 1)  # first row below it
+    n = np.arange(len(k))
+    t = ((y[k - 1, n] - height) / (y[k - 1, n] - y[k, n]))[:, None].clip(0, 1)
+    return (1 - t) * X[k - 1, n] + t * X[k, n]
 
 
 def _band(cage: Cage, moved: np.ndarray, rng: np.random.Generator) -> list[Part]:

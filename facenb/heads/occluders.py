@@ -15,7 +15,7 @@ from facenb.heads.cage_sheet import angles_and_heights, sheet
 from facenb.heads.clothes import random_cloth
 from facenb.heads.hand_model import FINGERS, JOINTS
 from facenb.heads.head_model import HeadModel
-from facenb.heads.mesh_tools import normals_of
+from facenb.heads.mesh_tools import normals_of, ramp
 from facenb.heads.parts import Part
 from facenb.heads.tubes import box, lathe, tube
 
@@ -170,14 +170,16 @@ def _surgical_mask(model: HeadModel, moved: Float[np.ndarray, "G 3"], rng: np.ra
     azimuth, y = angles_and_heights(model.cage)
     a = np.abs(azimuth)
     down = rng.uniform(-50, -30) if rng.random() < 0.12 else rng.normal(0, 4)  # some wear it under the nose
-    top = np.interp(a, [0, 20, 62], [8, -4, -18]) + down
+    top = np.interp(a, [0, 20, 62], [17, 3, -14]) + down
     low = np.interp(a, [0, 30, 62], [-92, -84, -58]) + 0.3 * down
-    alpha = np.clip(0.5 + np.minimum(np.minimum(top - y, y - low) / 4, (60 - a) / 5), 0, 1)
+    alpha = np.clip(0.5 + np.minimum(np.minimum(top - y, y - low) / 2, (60 - a) / 4), 0, 1)
     pleats = np.sin(y / rng.uniform(2.5, 4)) * (rng.random() < 0.6)
     kinds = [(0.55, 0.75, 0.85), (0.92, 0.93, 0.94), (0.08, 0.08, 0.09)]
     tint = np.array(kinds[rng.integers(3)]) * rng.uniform(0.9, 1.05) if rng.random() < 0.75 else random_cloth(rng)
     colour = tint * (1 + 0.05 * pleats)[..., None]
-    cloth = sheet("mask", model.cage, moved, alpha, 4.5 + 1.2 * pleats, colour, 0.95, texture_noise=0.03)
+    cloth = sheet(
+        "mask", model.cage, moved, alpha, 6 + 2 * ramp(y + 40, 30) + 1.2 * pleats, colour, 0.95, texture_noise=0.03
+    )
     loops = []
     grid = cloth.vertices.reshape(*y.shape, 3)
     for side, ear in zip((1, -1), model.ear_tops, strict=True):

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float
 
 from facenb.heads.beard import beard_shell, brows, grown_beard, make_up
-from facenb.heads.cage import follow
 from facenb.heads.clothes import random_clothes, scarf
 from facenb.heads.complexion import body_colours, look_aside, skin_tone, tinted
 from facenb.heads.expressions import random_expression
@@ -19,7 +18,7 @@ from facenb.heads.glasses import glasses
 from facenb.heads.hair import hair_shell, random_hair_colour, random_style
 from facenb.heads.head_model import HeadModel, head_model
 from facenb.heads.headwear import COVERS_HAIR, FLATTENS_HAIR, headwear, random_headwear
-from facenb.heads.mesh_tools import area_normals, turned, unit
+from facenb.heads.mesh_tools import area_normals, carried, turned, unit
 from facenb.heads.mouth import mouth_parts
 from facenb.heads.occluders import random_occluder
 from facenb.heads.parts import Head, Part
@@ -81,11 +80,11 @@ def _dress(
 ) -> Head:
     """One head from its shapes and colours: skin, then hair, clothes, hat, glasses, and what is held up."""
     whole, cage, V = model.whole, model.cage, len(face)
-    man, age = _who(model, identity)
+    man, age = _who(model, identity, rng)
     tone = skin_tone(model, colour)
     darkness = float(np.clip((0.78 - tone[1]) / 0.5, 0, 1))
     body = context[whole.part["body"]]
-    moved = follow(cage, np.concatenate([face, body]), model.mean_surface)
+    moved = carried(np.concatenate([face, body]) - model.mean_surface, cage.vertex, cage.weight)
     angles = turn if turn is not None else tuple(rng.normal(0, TURN_SD))
     body = turned(body, whole.turn, angles, NECK)
     on_chest = turned(cage.tight, cage.turn, angles, NECK) - cage.tight
@@ -98,7 +97,7 @@ def _dress(
     hair, grown = hair_shell(style, cage, moved + on_chest, rng)
     if hat in COVERS_HAIR:
         grown = 0 * grown
-    traits = {"hair": style.name, "hat": hat}
+    traits = {"hair": str(style.name), "hat": hat}
 
     if rng.random() < CHANCES["gaze"]:
         colour = look_aside(model, colour, rng)
@@ -113,13 +112,16 @@ def _dress(
     skin = tinted(skin, 0.85 * style.colour, scalp[V:] * (1 - whole.ears))
 
     front = []
+    if rng.random() < CHANCES["occluder"]:
+        held, traits["occluder"] = random_occluder(model, face, moved, tone, rng)
+        front += held
     if rng.random() < CHANCES["beard"] * man:
         name, on_face, on_body, length = grown_beard(model, rng)
         traits["beard"] = name
         own = style.colour * rng.uniform(0.6, 1.1)
         paint = rng.uniform(0.35, 0.9)
         colour, skin = tinted(colour, own, paint * on_face), tinted(skin, own, paint * on_body)
-        if length > 1.5:
+        if length > 1.5 and traits.get("occluder") != "surgical mask":
             covers = (on_face, on_body)
             front.append(
                 beard_shell(model, face, face_normals, body, body_normals, covers, length, own.clip(0, 1), rng)
@@ -146,16 +148,16 @@ def _dress(
     if rng.random() < CHANCES["glasses"]:
         worn, traits["glasses"] = glasses(model, face, body, rng)
         front += worn
-    if rng.random() < CHANCES["occluder"]:
-        held, traits["occluder"] = random_occluder(model, face, moved, tone, rng)
-        front += held
     return Head(parts + front, 0, identity, expression, albedo, traits)
 
 
-def _who(model: HeadModel, identity: Float[np.ndarray, " Nid"]) -> tuple[float, float]:
-    """How much of a man somebody looks, and how old, both in [0, 1]; sharper than the regression, which is cautious."""
+def _who(model: HeadModel, identity: Float[np.ndarray, " Nid"], rng: np.random.Generator) -> tuple[float, float]:
+    """Whether somebody dresses as a man (0 or 1), and how old he or she looks, in [0, 1].
+
+    The regression behind it is cautious, hence the factors.
+    """
     man, age = model.whole.who @ identity
-    return float(np.clip(0.5 + 1.6 * man, 0, 1)), float(np.clip(0.4 + 2.5 * age, 0, 1))
+    return float(rng.random() < np.clip(0.5 + 1.6 * man, 0.02, 0.98)), float(np.clip(0.4 + 2.5 * age, 0, 1))
 
 
 def _joint_normals(

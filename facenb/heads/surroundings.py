@@ -1,7 +1,7 @@
 """Building and keeping what surrounds the open model (book: *It learns*).
 
-The regression, the cage, the share of sky and the maps of the face take about half a minute to make. They are kept as one
-safetensors file in the cache beside the open model, under a name that changes with the recipe; the file is written
+The regression, the cage, the share of sky and the maps of the face take about half a minute to make. They are kept as
+one safetensors file in the cache beside the open model, under a name that changes with the recipe; the file is written
 whole or not at all, and a damaged one is built again.
 """
 

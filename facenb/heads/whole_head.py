@@ -82,8 +82,10 @@ class WholeHead:
         m = np.concatenate([identity[:, :N_IDENTITY], expression], 1).astype(np.float32)
         X = self.mean + (m @ self.basis.reshape(len(self.basis), -1)).reshape(len(m), -1, 3)
         miss = face[:, self.face_rim] - X[:, self.rim]  # N O 3
-        body = self.part["body"]
-        X[:, body] += self.seam[:, None] * (self.spread @ miss)
+        near = np.flatnonzero(self.seam > 1e-3)
+        columns = miss.transpose(1, 0, 2).reshape(miss.shape[1], -1)  # O 3N
+        moved = ((self.seam[near, None] * self.spread[near]) @ columns).reshape(len(near), len(m), 3)
+        X[:, near] += moved.transpose(1, 0, 2)  # the body comes first
         X[:, self.rim] = face[:, self.face_rim]
         return X
 
