@@ -13,11 +13,11 @@ import copy
 import math
 import os
 from collections.abc import Callable
-from typing import Any
+from contextlib import closing
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -31,8 +31,6 @@ from facenb.train_config import TrainConfig
 from facenb.train_log import TrainLog
 from facenb.train_state import TrainState, prepare_folder, write_options
 
-Prepare = Callable[[Float[Tensor, "B 3 S S"], torch.Generator], Float[Tensor, "B 3 s s"]]
-
 FAILURES = 10  # steps in a row
 SHOWN = 6  # images in TensorBoard
 
@@ -42,11 +40,7 @@ class TrainingError(ValueError):
 
 
 def train(
-    task: Task,
-    images: ImageSet,
-    config: TrainConfig,
-    prepare: Prepare | None = None,
-    finish: Callable[[nn.Module], object] | None = None,
+    task: Task, images: ImageSet, config: TrainConfig, finish: Callable[[nn.Module], object] | None = None
 ) -> nn.Module:
     """Train `task.network` and return the moving average of its weights.
 
@@ -54,8 +48,7 @@ def train(
     checkpoint there, unless `config.resume` forbids it.
 
     Args:
-        images: all of one size, square.
-        prepare: what happens to the images before the task sees them, the random crop for instance; by default nothing.
+        images: all of one size, square. The task gets them as numbers in [0, 1].
         finish: gets the averaged network at the end, in the first process only, to save it for instance.
 
     Raises TrainingError after ten failed steps in a row, CheckpointError, ConfigError, OSError; KeyboardInterrupt after
@@ -63,90 +56,121 @@ def train(
     The global random state is left changed.
     """
     fabric = _launch(config)
+    network = task.network
     try:
-        average = _train(fabric, task, images, config, prepare)
+        run = _Run(fabric, task, images, config)
+        run.loop()
         if finish is not None:
-            _together(fabric, lambda: finish(average))
-        return average
+            _together(fabric, lambda: finish(run.average))
+        return run.average
     except (ValueError, OSError, KeyboardInterrupt):
         if fabric.is_global_zero:
             raise
         raise SystemExit(0) from None  # another code, and Fabric would kill the first process
+    finally:
+        task.network = network  # without Fabric's wrapping
 
 
-def _train(fabric: Fabric, task: Task, images: ImageSet, config: TrainConfig, prepare: Prepare | None) -> nn.Module:
-    learning_rate(config, 0)  # raises where the options contradict each other
-    _together(fabric, lambda: prepare_folder(config))
-    network = task.network.to(fabric.device, memory_format=torch.channels_last).train()
-    average = copy.deepcopy(network).eval().requires_grad_(False)
-    optimizer = Adam(network.parameters(), lr=config.lr, fused=True)
-    state = TrainState(task, network, average, optimizer)
-    notes = [_inventory(images), *state.resume(config)]
-    _together(fabric, lambda: write_options(config))  # a wrong checkpoint's own are left alone
-    at = state.position
-    task.network, stepper = fabric.setup(network, optimizer)
-    generator = torch.Generator(fabric.device)
-    rank, world = fabric.global_rank, fabric.world_size
-    everyone = world * config.batch
+class _Run:
+    """One run of one process."""
 
-    def ready(frames: Tensor) -> Tensor:
-        x = frames.to(fabric.device).float() / 255
-        x = x if prepare is None else prepare(x, generator)
-        return x.contiguous(memory_format=torch.channels_last)
+    def __init__(self, fabric: Fabric, task: Task, images: ImageSet, config: TrainConfig):
+        learning_rate(config, 0)  # raises where the options contradict each other
+        _together(fabric, lambda: prepare_folder(config))
+        self.fabric, self.task, self.images, self.config = fabric, task, images, config
+        self.network = task.network.to(fabric.device, memory_format=torch.channels_last).train()
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimizer = Adam(self.network.parameters(), lr=config.lr, fused=True)
+        self.state = TrainState(task, self.network, self.average, self.optimizer)
+        self.notes = [_inventory(images), *self.state.resume(config)]
+        _together(fabric, lambda: write_options(config))  # a wrong checkpoint's own are left alone
+        self.at = self.state.position
+        task.network, self.stepper = fabric.setup(self.network, self.optimizer)
+        self.generator = torch.Generator(fabric.device)
+        self.batch = fabric.world_size * config.batch  # of all processes together
 
-    _seed(generator, config.seed, -1, 0)
-    shown = ready(torch.stack([images[i % len(images)] for i in range(SHOWN)]))
-    stream = batches(images, config.seed, at.drawn, config.batch, rank, world)
-    quiet = not fabric.is_global_zero
-    try:
+    def loop(self) -> None:
+        """Step by step to the end, or to Ctrl-C."""
+        fabric, config, at = self.fabric, self.config, self.at
+        shown = self.ready(torch.stack([self.images[i % len(self.images)] for i in range(SHOWN)]))
+        stream = batches(self.images, config.seed, at.drawn, config.batch, fabric.global_rank, fabric.world_size)
+        quiet = not fabric.is_global_zero
         with (
+            closing(stream),
             stop_signals() as stop_wanted,
-            TrainLog(config.out, config.steps, at.step, everyone, config.tensorboard, quiet) as log,
+            TrainLog(config.out, config.steps, at.step, self.batch, config.tensorboard, quiet) as log,
         ):
-            for note in notes:
+            for note in self.notes:
                 log.say(note)
             while at.step < config.steps:
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(config, at.step)
-                _seed(generator, config.seed, at.step, rank)
-                buffers = [b.clone() for b in network.buffers()]
-                result, failure = _attempt(task, ready(next(stream)), generator)
-                failed, stop = _anywhere(fabric, failure is not None, stop_wanted())
-                if not failed:
-                    length, failure = _descend(fabric, task.network, stepper, result, config.clip)
-                    failed = failure is not None
-                stepper.zero_grad()
-                if failed:
-                    for buffer, before in zip(network.buffers(), buffers, strict=True):
-                        buffer.copy_(before)  # batch norm has seen what may be not a number
-                else:
-                    task.absorb({name: fabric.all_reduce(value) for name, value in result.statistics.items()})
-                    update_average(average, network, min(config.decay, 1 - 1 / (at.step - at.skipped + 2)))
-
-                at.step, at.drawn = at.step + 1, at.drawn + everyone
-                at.skipped, at.failures = at.skipped + failed, at.failures + 1 if failed else 0
-                log.advance(
-                    {} if failed else {"loss": float(result.loss.detach()), "gradient": length} | result.scalars,
-                    everyone,
-                )
+                scalars, failure = self.step(self.ready(next(stream)))
+                at.step, at.drawn = at.step + 1, at.drawn + self.batch
+                at.skipped, at.failures = (at.skipped + 1, at.failures + 1) if failure else (at.skipped, 0)
+                log.advance(scalars, self.batch)
                 if at.failures == FAILURES:
                     raise TrainingError(
-                        f"{FAILURES} steps in a row failed, the last because {failure or 'of another process'}; "
+                        f"{FAILURES} steps in a row failed, the last because {failure}; "
                         f"try a lower lr than {config.lr:g}, or begin with other weights"
                     )
-                if at.step % config.log_every == 0 or at.step == config.steps:
-                    lr = optimizer.param_groups[0]["lr"]
+                end = at.step == config.steps
+                if end or at.step % config.log_every == 0:
+                    lr = self.optimizer.param_groups[0]["lr"]
                     _together(fabric, lambda lr=lr: log.point(at.step, lr=lr, skipped=at.skipped))
                 if at.step % config.picture_every == 0 and config.tensorboard and not quiet:
-                    log.pictures(at.step, _pictures(task, average, shown))
-                if stop or at.step % config.checkpoint_every == 0 or at.step == config.steps:
-                    _together(fabric, lambda: state.save(config))
+                    log.pictures(at.step, self.pictures(shown))
+                (stop,) = _anywhere(fabric, stop_wanted())
+                if end or stop or at.step % config.checkpoint_every == 0:
+                    _together(fabric, lambda: self.state.save(config))
                 if stop:
                     raise KeyboardInterrupt
-    finally:
-        stream.close()
-        task.network = network
-    return average
+
+    def step(self, images: Float[Tensor, "B 3 S S"]) -> tuple[dict[str, float], str | None]:
+        """One step, taken or skipped by all processes together; its numbers, or why it was skipped."""
+        at, config = self.at, self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, at.step)
+        _seed(self.generator, config.seed, at.step, self.fabric.global_rank)
+        buffers = [b.clone() for b in self.network.buffers()]
+        result, failure = self.attempt(images)
+        if _anywhere(self.fabric, failure is not None) == [True]:
+            failure = failure or "another process could not take it"
+        else:
+            self.fabric.backward(result.loss)
+            gradient = self.fabric.clip_gradients(
+                self.task.network, self.stepper, max_norm=config.clip, error_if_nonfinite=False
+            )
+            failure = None if torch.isfinite(gradient) else "the gradient is not a number"
+        if failure:
+            for buffer, before in zip(self.network.buffers(), buffers, strict=True):
+                buffer.copy_(before)  # batch norm has seen what may be not a number
+            self.stepper.zero_grad()
+            return {}, failure
+        self.stepper.step()
+        self.stepper.zero_grad()
+        self.task.absorb({name: self.fabric.all_reduce(value) for name, value in result.statistics.items()})
+        update_average(self.average, self.network, min(config.decay, 1 - 1 / (at.step - at.skipped + 2)))
+        return {"loss": result.loss.item(), "gradient": gradient.item(), **result.scalars}, None
+
+    def attempt(self, images: Float[Tensor, "B 3 S S"]) -> tuple[StepResult | None, str | None]:
+        """The task's step, or why there is none."""
+        try:
+            result = self.task.step(images, self.generator)
+        except (SingularStep, torch.linalg.LinAlgError, ValueError) as error:  # a ValueError: layers met infinity
+            return None, str(error) or "a system was singular"
+        return result, None if torch.isfinite(result.loss) else "the loss is not a number"
+
+    def ready(self, frames: UInt8[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
+        """Bytes as numbers, where and as the network wants them."""
+        return (frames.to(self.fabric.device).float() / 255).contiguous(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def pictures(self, images: Float[Tensor, "B 3 S S"]) -> dict[str, Float[Tensor, "3 H W"]]:
+        """The task's pictures, drawn with the moving average."""
+        training, self.task.network = self.task.network, self.average
+        try:
+            return self.task.pictures(images)
+        finally:
+            self.task.network = training
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -170,31 +194,6 @@ def update_average(average: nn.Module, network: nn.Module, decay: float) -> None
 def _inventory(images: ImageSet) -> str:
     left_out = f"; {len(images.broken)} files left out, {images.broken[0]}" if images.broken else ""
     return f"{len(images)} images{left_out}"
-
-
-def _attempt(task: Task, images: Tensor, generator: torch.Generator) -> tuple[StepResult | None, str | None]:
-    """A task's step, and why there is none."""
-    try:
-        result = task.step(images, generator)
-    except (
-        SingularStep,
-        torch.linalg.LinAlgError,
-        ValueError,
-    ) as error:  # layers refuse infinite numbers by ValueError
-        return None, str(error) or "a system was singular"
-    return result, None if torch.isfinite(result.loss) else "the loss is not a number"
-
-
-def _descend(
-    fabric: Fabric, network: nn.Module, stepper: Any, result: StepResult, clip: float
-) -> tuple[float, str | None]:
-    """Move the weights; returns the length of the gradient before it was clipped, and why they were not moved."""
-    fabric.backward(result.loss)
-    length = float(fabric.clip_gradients(network, stepper, max_norm=clip, error_if_nonfinite=False))
-    if not math.isfinite(length):
-        return length, "the gradient is not a number"
-    stepper.step()
-    return length, None
 
 
 def _anywhere(fabric: Fabric, *flags: bool) -> list[bool]:
@@ -224,15 +223,6 @@ def _seed(generator: torch.Generator, seed: int, step: int, rank: int) -> None:
     own, shared = np.random.SeedSequence([seed, step + 1, rank]).generate_state(2, np.uint64)
     generator.manual_seed(int(own))
     torch.manual_seed(int(shared))
-
-
-@torch.no_grad()
-def _pictures(task: Task, average: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    training, task.network = task.network, average
-    try:
-        return task.pictures(images)
-    finally:
-        task.network = training
 
 
 def _launch(config: TrainConfig) -> Fabric:

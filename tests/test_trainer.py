@@ -27,10 +27,10 @@ from facenb.trainer import TrainingError, learning_rate, train, update_average
 SCRIPT = Path(__file__).with_name("train_in_processes.py")
 
 
-def run(out, task=None, images=None, prepare=None, **changes):
+def run(out, task=None, images=None, **changes):
     """A whole run; returns the task and the averaged network."""
     task = TinyTask() if task is None else task
-    return task, train(task, tiny_images() if images is None else images, config(out, **changes), prepare)
+    return task, train(task, tiny_images() if images is None else images, config(out, **changes))
 
 
 def equal(a, b):
@@ -271,13 +271,11 @@ def test_early_averages_forget_the_random_start(tmp_path):
     torch.testing.assert_close(average[0].weight, torch.stack([start, *weights]).mean(0))
 
 
-def test_images_pass_through_what_prepares_them(tmp_path):
-    def prepare(images, generator):
-        assert images.dtype == torch.float32 and images.min() >= 0 and images.max() <= 1
-        return torch.full((len(images), 3, 8, 8), 0.25)
-
-    task, _ = run(tmp_path, steps=2, prepare=prepare)
-    assert task.seen == [0.25] * 6
+def test_the_task_gets_numbers_from_zero_to_one(tmp_path):
+    images = tiny_images()
+    task, _ = run(tmp_path, steps=5)
+    pixels = {float(images[i][0, 0, 0]) / 255 for i in range(7)}
+    assert sorted(set(task.seen)) == pytest.approx(sorted(pixels))
 
 
 def test_the_gradient_is_clipped(tmp_path):
