@@ -16,30 +16,28 @@ PHOTOS = (
     "brick", "cell", "chelsea", "clock", "coffee", "grass", "gravel", "hubble_deep_field", "immunohistochemistry",
     "moon", "page", "retina", "rocket", "text",
 )  # fmt: skip
+LARGEST_PHOTO = 1024  # pixels of the shorter side
 
 
 @cache
-def photos() -> tuple[np.ndarray, ...]:
-    """The photographs as float32 (H, W, 3), shrunk to at most 512 pixels."""
+def photos() -> tuple[tuple[np.ndarray, ...], ...]:
+    """The photographs as float32 (H, W, 3), each at full size, half, a quarter, ... down to about 64 pixels."""
     import skimage.data
 
-    result = []
-    for name in PHOTOS:
-        photo = getattr(skimage.data, name)()
-        result.append(_shrunk(photo))
     left, right, _ = skimage.data.stereo_motorcycle()
-    return (*result, _shrunk(left), _shrunk(right))
+    return tuple(_pyramid(photo) for photo in (*(getattr(skimage.data, name)() for name in PHOTOS), left, right))
 
 
-def _shrunk(photo: np.ndarray, side: int = 512) -> np.ndarray:
+def _pyramid(photo: np.ndarray) -> tuple[np.ndarray, ...]:
     photo = np.atleast_3d(photo)[..., :3].astype(np.float32) / 255
     if photo.shape[-1] == 1:
         photo = photo.repeat(3, -1)
-    k = max(photo.shape[:2]) // side
-    if k > 1:
-        h, w = (n // k * k for n in photo.shape[:2])
-        photo = photo[:h, :w].reshape(h // k, k, w // k, k, 3).mean((1, 3))
-    return photo
+    levels = [photo]
+    while min(photo.shape[:2]) >= 128:
+        h, w = (n // 2 for n in photo.shape[:2])
+        photo = photo[: 2 * h, : 2 * w].reshape(h, 2, w, 2, 3).mean((1, 3))
+        levels.append(photo)
+    return tuple(level for level in levels if min(level.shape[:2]) <= LARGEST_PHOTO)
 
 
 def random_background(rng: np.random.Generator, size: int, skin: Float[np.ndarray, " 3"]) -> Background:
@@ -79,14 +77,14 @@ def _field(rng: np.random.Generator, size: int, n: int, channels: int = 1) -> np
 
 
 def _photo(rng: np.random.Generator, size: int, skin: np.ndarray) -> np.ndarray:
-    photo = photos()[rng.integers(len(photos()))]
-    side = int(rng.uniform(0.3, 1) * min(photo.shape[:2]))
-    y, x = rng.integers(0, photo.shape[0] - side + 1), rng.integers(0, photo.shape[1] - side + 1)
-    cut = photo[y : y + side, x : x + side]
-    at = ((np.arange(size) + rng.random()) * side / size).astype(int).clip(0, side - 1)
-    if side > 1.5 * size:
-        cut = _blurred(cut, 0.4 * side / size)
-    cut = cut[at][:, at]
+    """A square cut out of a photograph, anywhere, mirrored or not, in another brightness and tint."""
+    levels = photos()[rng.integers(len(photos()))]
+    share = rng.uniform(0.3, 1)
+    photo = min(levels, key=lambda level: abs(np.log(share * min(level.shape[:2]) / (1.2 * size))))
+    side = share * min(photo.shape[:2])
+    y, x = (rng.random() * (n - side) for n in photo.shape[:2])
+    steps = (np.arange(size) + 0.5) * side / size
+    cut = photo[(y + steps).astype(int)][:, (x + steps).astype(int)]
     if rng.random() < 0.5:
         cut = cut[:, ::-1]
     return (cut * rng.uniform(0.5, 1.2) + rng.uniform(-0.1, 0.15)) * (1 + rng.normal(0, 0.08, 3))
@@ -104,11 +102,11 @@ def _gradient(rng: np.random.Generator, size: int, skin: np.ndarray) -> np.ndarr
 
 def _noise(rng: np.random.Generator, size: int, skin: np.ndarray) -> np.ndarray:
     picture = np.broadcast_to(_colour(rng, skin), (size, size, 3))
-    n, fall = rng.integers(2, 6), rng.uniform(0.3, 0.9)
+    n, fall, colourful = rng.integers(2, 6), rng.uniform(0.3, 0.9), rng.uniform(0, 0.4)
     amplitude = rng.uniform(0.05, 0.3)
     while n < size:
         grey = _field(rng, size, n)
-        picture = picture + amplitude * (0.8 * grey + 0.4 * _field(rng, size, n, 3))
+        picture = picture + amplitude * (grey + colourful * _field(rng, size, n, 3))
         n, amplitude = n * 2, amplitude * fall
     return picture
 

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.ndimage import convolve1d, gaussian_filter
 
 CURVE = 4096
-GREY = 0.22  # linear; 0.5 in display values
+GREY = 0.26  # linear; 0.55 in display values
 
 
 def encode(linear: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
@@ -70,11 +70,11 @@ def _blur(rng: np.random.Generator, light: np.ndarray) -> np.ndarray:
     """Lens and pixel always blur a little; a missed focus or a moving hand now and then a lot (pixels of a 64 px face
     scale with the picture)."""
     size = light.shape[0]
-    sigma = rng.uniform(0.1, 0.4) if rng.random() < 0.65 else rng.uniform(0.4, 0.9)
+    sigma = rng.uniform(0.1, 0.4) if rng.random() < 0.7 else rng.uniform(0.4, 0.85)
     sigma *= (size / 64) ** 0.7
     if sigma > 0.25:
         light = gaussian_filter(light, (sigma, sigma, 0), truncate=2.5, mode="nearest")
-    if rng.random() < 0.08:
+    if rng.random() < 0.05:
         n = 2 * int(rng.uniform(1, 3) * size / 64) + 1
         light = convolve1d(light, np.full(n, 1 / n, np.float32), axis=int(rng.integers(2)), mode="nearest")
     return light

@@ -38,6 +38,11 @@ class View:
         """The camera in model coordinates (mm)."""
         return -self.R.T @ self.t
 
+    @property
+    def pixel(self) -> float:
+        """Length (mm) of a pixel's side at the head."""
+        return float((self.R @ CENTRE + self.t)[2] / self.K[0, 0])
+
 
 @dataclass(frozen=True)
 class Pose:

@@ -55,8 +55,8 @@ def build_scene(head: Head) -> Scene:
         else:
             rows[:, 3:6] = part.normals
         np.add(part.triangles, first[i], out=T[start[i] : start[i + 1]], casting="unsafe")
-        if part.alpha is not None:  # present where alpha + U(±¼) > ½
-            opacity[first[i] : first[i + 1]] = np.clip(2 * part.alpha - 0.5, 0, 1)
+        if part.alpha is not None:  # present where alpha + U(±0.1) > ½
+            opacity[first[i] : first[i + 1]] = np.clip(5 * part.alpha - 2, 0, 1)
         if part.opacity < 1:
             opacity[first[i] : first[i + 1]] *= part.opacity
         strands = part.name.startswith(STRANDS)

@@ -10,6 +10,7 @@ Blinn and Phong's, plus the sky itself mirrored with Schlick's Fresnel factor.
 """
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -22,6 +23,31 @@ _DISPLAY = np.linspace(0, 1, 1024)
 LINEAR = np.where(_DISPLAY <= 0.04045, _DISPLAY / 12.92, ((_DISPLAY + 0.055) / 1.055) ** 2.4).astype(np.float32)
 MOST_PARTS = 6  # different parts in a pixel; more are lumped with the last
 F0, F1, F2 = np.float32(0), np.float32(1), np.float32(2)
+
+
+class Eye(NamedTuple):
+    """Who looks. place: the camera in model coordinates; pixel: its side at the head (mm); turn: model → viewer."""
+
+    place: np.ndarray
+    pixel: np.float32
+    turn: np.ndarray
+
+
+class Lit(NamedTuple):
+    """What lights: a sky (3, 9) in viewer coordinates, and L lamps in model coordinates with their shadow maps.
+
+    directions, colours (L, 3); sizes (L,) in mm; maps (L, S, S) and frames (L, 3, 3) as `shadow_map` takes them, around
+    `centre` (3,) with `scale` texels per mm.
+    """
+
+    sky: np.ndarray
+    directions: np.ndarray
+    colours: np.ndarray
+    sizes: np.ndarray
+    maps: np.ndarray
+    frames: np.ndarray
+    centre: np.ndarray
+    scale: np.float32
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -72,28 +98,23 @@ def sky_light(l, x, y, z):
 
 
 @numba.njit(cache=True, fastmath=True)
-def _shade(p, material, eye, turn, sky, lamps, lamp_colour, size, maps, frames, centre, scale, out):
+def _shade(p, material, eye, light, out):
     """Linear colour of one surface element p = (position, normal, sRGB colour, openness) into `out` (3,)."""
     x, y, z, nx, ny, nz = p[0], p[1], p[2], p[3], p[4], p[5]
-    specular, exponent, grain, grid, strands, under = (
-        material[0],
-        material[1],
-        material[2],
-        material[3],
-        material[4],
-        material[5],
-    )
+    specular, exponent, grain = material[0], material[1], material[2]
+    grid, strands, under = material[3], material[4], material[5]
+    turn, sky, scale = eye.turn, light.sky, light.scale
     tone = F1
     if grain > 0:
-        f = F1 / grid
+        f = F1 / max(grid, eye.pixel)  # finer than a pixel it would only sparkle
         g = f / strands
         n = noise(x * f, y * g, z * f)
         tone += grain * np.float32(1.7) * n
         if strands > 1:  # they turn the normal, too
-            nx += np.float32(0.4) * n
+            nx += np.float32(0.4) * n * min(grid / eye.pixel, F1)
     f = F1 / math.sqrt(max(nx * nx + ny * ny + nz * nz, np.float32(1e-12)))
     nx, ny, nz = nx * f, ny * f, nz * f
-    ex, ey, ez = eye[0] - x, eye[1] - y, eye[2] - z
+    ex, ey, ez = eye.place[0] - x, eye.place[1] - y, eye.place[2] - z
     f = F1 / math.sqrt(ex * ex + ey * ey + ez * ez)
     ex, ey, ez = ex * f, ey * f, ez * f
     facing = max(nx * ex + ny * ey + nz * ez, F0)
@@ -108,35 +129,35 @@ def _shade(p, material, eye, turn, sky, lamps, lamp_colour, size, maps, frames, 
     mirror = specular * (np.float32(0.04) + np.float32(0.4) * graze * graze * graze * graze * graze)
     d0, d1, d2 = F0, F0, F0  # light from lamps, diffuse
     g0, g1, g2 = F0, F0, F0  # and mirrored
-    for q in range(lamps.shape[0]):
-        lx, ly, lz = lamps[q, 0], lamps[q, 1], lamps[q, 2]
+    for q in range(light.directions.shape[0]):
+        lx, ly, lz = light.directions[q, 0], light.directions[q, 1], light.directions[q, 2]
         cosine = nx * lx + ny * ly + nz * lz
         if cosine <= -under:
             continue
-        px, py, pz = x - centre[0], y - centre[1], z - centre[2]
-        F = frames[q]
-        middle = np.float32(0.5) * np.float32(maps.shape[1] - 1)
+        px, py, pz = x - light.centre[0], y - light.centre[1], z - light.centre[2]
+        F = light.frames[q]
+        middle = np.float32(0.5) * np.float32(light.maps.shape[1] - 1)
         u = (F[0, 0] * px + F[0, 1] * py + F[0, 2] * pz) * scale + middle
         v = (F[1, 0] * px + F[1, 1] * py + F[1, 2] * pz) * scale + middle
         w = F[2, 0] * px + F[2, 1] * py + F[2, 2] * pz
-        spread = max(size[q] * scale, np.float32(0.7))
+        spread = max(light.sizes[q] * scale, np.float32(0.7))
         steep = math.sqrt(max(F1 - cosine * cosine, F0)) / max(cosine, np.float32(0.25))
-        seen = lamp_seen(maps[q], u, v, w, np.float32(1.5) + np.float32(1.3) * spread / scale * steep, spread)
+        seen = lamp_seen(light.maps[q], u, v, w, np.float32(1.5) + np.float32(1.3) * spread / scale * steep, spread)
         if seen <= 0:
             continue
         red = max((cosine + under) / (F1 + under), F0)
         plain = max(cosine, F0)
-        d0 += lamp_colour[q, 0] * seen * red
-        d1 += lamp_colour[q, 1] * seen * (np.float32(0.7) * plain + np.float32(0.3) * red)
-        d2 += lamp_colour[q, 2] * seen * (np.float32(0.85) * plain + np.float32(0.15) * red)
+        d0 += light.colours[q, 0] * seen * red
+        d1 += light.colours[q, 1] * seen * (np.float32(0.7) * plain + np.float32(0.3) * red)
+        d2 += light.colours[q, 2] * seen * (np.float32(0.85) * plain + np.float32(0.15) * red)
         if cosine > 0 and specular > 0:
             hx, hy, hz = lx + ex, ly + ey, lz + ez
             f = F1 / math.sqrt(max(hx * hx + hy * hy + hz * hz, np.float32(1e-6)))
             h = max((nx * hx + ny * hy + nz * hz) * f, np.float32(1e-3))
             shine = seen * specular * (exponent + 8) * np.float32(0.04) * math.exp(exponent * math.log(h)) * cosine
-            g0 += lamp_colour[q, 0] * shine
-            g1 += lamp_colour[q, 1] * shine
-            g2 += lamp_colour[q, 2] * shine
+            g0 += light.colours[q, 0] * shine
+            g1 += light.colours[q, 1] * shine
+            g2 += light.colours[q, 2] * shine
     for c in range(3):
         at = min(max(p[6 + c] * tone, F0), F1) * np.float32(1023)
         index = min(int(at), 1022)
@@ -149,20 +170,16 @@ def _shade(p, material, eye, turn, sky, lamps, lamp_colour, size, maps, frames, 
 
 
 @numba.njit(cache=True, fastmath=True)
-def expose(
-    triangle, barycentric, T, V, part_of, material, as_skin, eye, turn, sky, lamps, lamp_colour, size, maps, frames,
-    centre, radius, behind, radiance, skin,
-):  # fmt: skip
+def expose(triangle, barycentric, T, V, part_of, material, as_skin, eye, light, behind, radiance, skin):
     """Linear light in each pixel into `radiance` (H, W, 3), and how many of its samples are skin into `skin` (H, W).
 
     V (V, 10): position, normal, sRGB colour and openness of the vertices; part_of (n,): part of each triangle; material
     (parts, 6): specular, exponent, grain and its grid (mm), how much longer it is upwards (strands), light under the
-    skin; eye: the camera in model coordinates; turn: model → viewer; lamps (L, 3) in model coordinates with shadow maps
-    (L, S, S) and frames (L, 3, 3) as `shadow_map` takes them; behind (H, W, 3): linear light where nothing is.
+    skin; as_skin (parts,): 1 or 0; behind (H, W, 3): linear light where nothing is.
     """
     H, W = radiance.shape[:2]
     k = triangle.shape[0] // H
-    scale = np.float32(0.5) * np.float32(maps.shape[1]) / np.float32(radius)
+    place = eye.place
     sums = np.zeros((MOST_PARTS, 10), np.float32)
     counts = np.zeros(MOST_PARTS, np.int32)
     parts = np.zeros(MOST_PARTS, np.int32)
@@ -194,7 +211,7 @@ def expose(
                     b2 = F1 - b0 - b1
                     for c in range(10):
                         p[c] = b0 * V[i, c] + b1 * V[j, c] + b2 * V[m, c]
-                    if p[3] * (eye[0] - p[0]) + p[4] * (eye[1] - p[1]) + p[5] * (eye[2] - p[2]) < 0:
+                    if p[3] * (place[0] - p[0]) + p[4] * (place[1] - p[1]) + p[5] * (place[2] - p[2]) < 0:
                         p[3], p[4], p[5] = -p[3], -p[4], -p[5]  # the inside of a shell
                     for c in range(10):
                         sums[g, c] += p[c]
@@ -204,9 +221,7 @@ def expose(
                 f = F1 / np.float32(counts[g])
                 for c in range(10):
                     p[c] = sums[g, c] * f
-                _shade(
-                    p, material[parts[g]], eye, turn, sky, lamps, lamp_colour, size, maps, frames, centre, scale, colour
-                )
+                _shade(p, material[parts[g]], eye, light, colour)
                 r0 += counts[g] * colour[0]
                 r1 += counts[g] * colour[1]
                 r2 += counts[g] * colour[2]

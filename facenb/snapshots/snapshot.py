@@ -25,16 +25,16 @@ from facenb.snapshots.light import Light, random_light
 from facenb.snapshots.photography import photograph
 from facenb.snapshots.pose import Framing, Pose, View, frame, random_pose
 from facenb.snapshots.scene import Scene, build_scene
-from facenb.snapshots.shading import LINEAR, expose
+from facenb.snapshots.shading import LINEAR, Eye, Lit, expose
 from facenb.snapshots.visibility import draw, project, shadow_map
 
 GENERATOR = 1  # to be counted up when pictures of the same seed change
 CHEST_SD = (0.2, 0.08, 0.06)  # radians by which a chest is turned against its head, beside following it
 BLOCK = 8  # heads that are made at a time
 SAMPLES = 3  # to a pixel, each way
-SHADOW_MAP = 160  # texels each way, of about 2.5 mm
+SHADOW_MAP = 160  # texels each way
+TEXELS_PER_MM = np.float32(0.4)  # so a map covers what can cast a shadow on a face
 AROUND = np.array([0.0, -20.0, -60.0], np.float32)  # mm, the middle of a head with its neck
-REACH = 200.0  # mm each way: what casts shadows on a face
 Streams = list[np.random.Generator]  # of light, background and camera
 
 
@@ -43,13 +43,14 @@ class SnapshotTruth:
     """What is known about a snapshot because we made it. Pixels and camera: conventions of `facenb.camera`.
 
     Attributes:
-        uv: where on the flattened open model (`facenb.flatten.flatten` of `open_model()`) the face is that lies in the
-            pixel, hidden or not; 0 where no face is.
+        uv: where on the flattened open model (`facenb.flatten.flatten` of `open_model()`) the face is whose outer side
+            lies at the pixel's centre, hidden or not; 0 where no face is.
         depth: its camera z in mm; 0 where no face is.
-        mask: True where the face is *seen*: its outer side lies at the pixel's centre, and at least half of the pixel's
-            nine samples see the face model's own surface or what counts as skin: beard, moustache, stubble, brows,
-            lashes. False where hair of the head, rims or dark lenses of glasses, hands, hats, scarves, microphones or
-            the inside of the mouth cover it, and on ears, neck and the rest of the head, which the model has not.
+        mask: True where the face is *seen*: it lies at the pixel's centre, and at least half of the pixel's nine
+            samples see the face model's own surface or what is worn like skin (beard, lashes: see `WORN_AS_SKIN` in
+            `facenb.snapshots.scene`) or look at it through clear glass. False where hair, rims and dark lenses of
+            glasses, hands, hats, scarves or microphones cover it, in an open mouth (teeth, tongue), and on ears, neck
+            and the rest of the head, which the model has not.
         landmarks68, landmarks5: pixels, seen or not (order and definition: `five_points`).
         identity, expression, albedo: the open model's coefficients.
         K, R, t: X_camera = R X + t, pixel ~ K X_camera, X in model coordinates (mm).
@@ -148,20 +149,26 @@ def _expose(
     nearest = np.zeros((S, S), np.float32)
     draw(P, scene.T, scene.part_of, scene.closed, scene.opacity, triangle, barycentric, nearest)
 
+    radiance, skin = np.empty((size, size, 3), np.float32), np.empty((size, size), np.int32)
     turn = np.array([[1], [-1], [-1]], np.float32) * R  # model → viewer
-    lamps = np.ascontiguousarray(light.directions @ turn)  # Rᵀ d, in model coordinates
-    frames = np.stack([_frame(d) for d in lamps]) if len(lamps) else np.zeros((0, 3, 3), np.float32)
-    maps = np.full((len(lamps), SHADOW_MAP, SHADOW_MAP), -1e9, np.float32)
-    for axes, depth in zip(frames, maps, strict=True):
-        shadow_map(scene.V, scene.T, scene.part_of, scene.closed, scene.opacity, axes, AROUND, np.float32(REACH), depth)
-    radiance = np.empty((size, size, 3), np.float32)
-    skin = np.empty((size, size), np.int32)
+    eye = Eye(view.eye.astype(np.float32), np.float32(view.pixel), turn)
+    behind = LINEAR[(background * (len(LINEAR) - 1)).astype(np.int32)]
+    lit = _cast_shadows(scene, light, turn)
     expose(
-        triangle, barycentric, scene.T, scene.V, scene.part_of, scene.material, scene.as_skin,
-        view.eye.astype(np.float32), turn, light.sky, lamps, light.colours, light.sizes, maps, frames, AROUND,
-        np.float32(REACH), LINEAR[(background * 1023).astype(np.int32)], radiance, skin,
+        triangle, barycentric, scene.T, scene.V, scene.part_of, scene.material, scene.as_skin, eye, lit, behind,
+        radiance, skin,
     )  # fmt: skip
     return radiance, 2 * skin >= SAMPLES**2
+
+
+def _cast_shadows(scene: Scene, light: Light, turn: Float[np.ndarray, "3 3"]) -> Lit:
+    """The light of a scene whose head is turned: lamps in model coordinates, with their shadow maps."""
+    directions = np.ascontiguousarray(light.directions @ turn)
+    frames = np.stack([_frame(d) for d in directions]) if len(directions) else np.zeros((0, 3, 3), np.float32)
+    maps = np.full((len(directions), SHADOW_MAP, SHADOW_MAP), -1e9, np.float32)
+    for axes, depth in zip(frames, maps, strict=True):
+        shadow_map(scene.V, scene.T, scene.part_of, scene.closed, scene.opacity, axes, AROUND, TEXELS_PER_MM, depth)
+    return Lit(light.sky, directions, light.colours, light.sizes, maps, frames, AROUND, TEXELS_PER_MM)
 
 
 def _frame(direction: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
@@ -177,18 +184,14 @@ def _truth(head: Head, view: View, as_skin: Bool[np.ndarray, "H W"], size: int) 
     camera = head.parts[head.face].vertices @ view.R.T + view.t  # V 3, float64
     pixels = camera @ view.K.T
     P = np.concatenate([pixels[:, :2] / pixels[:, 2:], camera[:, 2:]], 1)
-    seen = rasterise(torch.from_numpy(P)[None], face.triangles, size, size)
+    seen = rasterise(torch.from_numpy(P)[None], face.triangles, size, size, cull="back")
     uv = interpolate(seen, face.triangles, face.uv)[0].numpy()
-    triangle = seen.triangle[0].numpy()
-    covered = triangle >= 0
-    e, f, g = P[face.triangles.numpy()[triangle[covered]], :2].swapaxes(0, 1)
-    outside = np.zeros_like(covered)  # counterclockwise from outside; y points down
-    outside[covered] = (f - e)[:, 0] * (g - e)[:, 1] < (f - e)[:, 1] * (g - e)[:, 0]
+    covered = seen.mask[0].numpy()
     landmarks68 = P[face.landmarks68, :2]
     return SnapshotTruth(
         uv=uv.astype(np.float32, copy=False),
         depth=np.where(covered, seen.depth[0].numpy(), 0).astype(np.float32),
-        mask=covered & outside & as_skin,
+        mask=covered & as_skin,
         landmarks68=landmarks68,
         landmarks5=five_points(landmarks68),
         identity=head.identity,

@@ -94,14 +94,13 @@ def draw(P, T, part_of, closed, alpha, triangle, barycentric, nearest):
 
 
 @numba.njit(cache=True, error_model="numpy")
-def shadow_map(V, T, part_of, closed, alpha, to_lamp, centre, radius, depth):
+def shadow_map(V, T, part_of, closed, alpha, to_lamp, centre, scale, depth):
     """How far towards a distant lamp the nearest surface reaches, into `depth` (S, S), to be given as −1e9.
 
-    The square map spans `radius` mm each way around `centre`; `to_lamp` (3, 3) has the map's right, its up (rows count
+    The square map has `scale` texels per mm around `centre`; `to_lamp` (3, 3) has the map's right, its up (rows count
     upwards) and the direction to the lamp as rows. Depth is measured along the last, in mm from the centre.
     """
     S = depth.shape[0]
-    scale = FLOAT(0.5) * FLOAT(S) / radius
     middle = FLOAT(0.5) * FLOAT(S - 1)
     L = np.empty((V.shape[0], 3), np.float32)
     for v in range(V.shape[0]):
