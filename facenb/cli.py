@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
-from facenb.commands import export, fit, pretrain, reconstruct, render
+from facenb.commands import evaluate, export, fit, pretrain, reconstruct, render, train
 from facenb.config import add_arguments, resolve
 from facenb.version import __version__
 
@@ -33,6 +33,8 @@ COMMANDS: tuple[Command, ...] = (
     export,
     render,
     pretrain,
+    train,
+    evaluate,
 )
 
 _ABOUT = """\

@@ -56,7 +56,7 @@ class FinderOptions:
 
     size: int = 64
     scales: tuple[float, ...] = (1.4, 1.0, 0.7, 0.5, 0.35, 0.25, 0.177, 0.125)
-    full_circle: float = 0.25
+    full_circle: float = 0.35
     angles: tuple[float, ...] = (0, 45, -45, 90, -90, 135, -135, 180)
     upright: tuple[float, ...] = (0,)
     stride: int = 16
