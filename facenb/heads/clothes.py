@@ -19,6 +19,7 @@ from facenb.heads.mesh_tools import ramp
 from facenb.heads.parts import Part
 from facenb.heads.patterns import pattern
 
+EDGE = 12.0  # mm over which alpha rises: the spacing of vertices, else edges become stairs
 TOP = -70.0  # mm, highest point of any garment
 NECKLINES = {  # chance; height (mm) of the edge in front, at the sides and behind; half width (degrees) of the front
     "crew": (0.36, (-142, -112, -106), 45),
@@ -100,7 +101,7 @@ def _garment(
     keep, triangles, azimuth = model.garment
     rest = model.whole.mean[model.whole.part["body"]][keep]
     edge = _around(azimuth, heights, half_width)
-    alpha = np.clip(0.5 + (edge - rest[:, 1]) / 4, 0, 1).astype(np.float32)
+    alpha = np.clip(0.5 + (edge - rest[:, 1]) / EDGE, 0, 1).astype(np.float32)
     wave = rng.standard_normal((5, 3)) / 28
     folds = np.sin(rest @ wave.T + rng.uniform(0, 6, 5)).sum(1)
     away = np.clip((edge - rest[:, 1]) / 60, 0, 1)
@@ -131,11 +132,11 @@ def _collar(model: HeadModel, moved: Float[np.ndarray, "G 3"], cloth, rng: np.ra
     top = _around(azimuth, np.array([-125, -92, -82]) + rng.normal(0, 6), 30)
     low = top - rng.uniform(28, 45)
     gap = rng.uniform(4, 22) + np.clip(top - y, 0, 60) * rng.uniform(0.1, 0.5)
-    inside = np.minimum(top - y, y - low) / 2
-    alpha = np.clip(0.5 + np.minimum(inside, (np.abs(azimuth) - gap) / 2), 0, 1)
+    inside = np.minimum(top - y, y - low) / EDGE
+    alpha = np.clip(0.5 + np.minimum(inside, (np.abs(azimuth) - gap) / 4), 0, 1)
     thick = 3 + np.clip(top - y, 0, 40) * rng.uniform(0.2, 0.5)
     colour = cloth(model.cage.tight).reshape(*y.shape, 3)
-    return sheet("collar", model.cage, moved, alpha, thick, colour, 0.85, texture_noise=0.03)
+    return sheet("collar", model.cage, moved, alpha, thick + 2, colour, 0.85, texture_noise=0.03)
 
 
 def scarf(model: HeadModel, moved: Float[np.ndarray, "G 3"], rng: np.random.Generator) -> Part:
@@ -145,7 +146,7 @@ def scarf(model: HeadModel, moved: Float[np.ndarray, "G 3"], rng: np.random.Gene
     lumps, waves = pattern("lumps", rng), pattern("waves", rng)
     top = _around(azimuth, np.array([front, rng.uniform(-85, -40), -60]), 60) + 4 * lumps
     low = top - rng.uniform(50, 110) + 6 * waves
-    alpha = np.clip(0.5 + np.minimum(top - y, y - low) / 6, 0, 1)
+    alpha = np.clip(0.5 + np.minimum(top - y, y - low) / EDGE, 0, 1)
     middle = 1 - np.abs((y - (top + low) / 2) / ((top - low) / 2)).clip(0, 1)
     thick = 5 + rng.uniform(8, 24) * np.sqrt(middle) + 3 * waves * middle
     first, second = random_cloth(rng), random_cloth(rng)

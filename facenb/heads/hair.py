@@ -23,7 +23,7 @@ from facenb.open_model.skin import hair_colour
 
 # Azimuths (degrees) at which a style states where hair ends: front, corner, temple, sideburn, ear, behind it, back
 KNOTS = np.array([0.0, 32.0, 54.0, 72.0, 92.0, 118.0, 180.0])
-SHORT = np.array([92.0, 84.0, 58.0, 12.0, 38.0, -12.0, -62.0])  # the natural hairline, ears free
+SHORT = np.array([96.0, 88.0, 60.0, 12.0, 38.0, -12.0, -62.0])  # the natural hairline, ears free
 STYLES = {  # chance for a woman, for a man
     "bald": (0.005, 0.07),
     "shaved": (0.01, 0.16),
@@ -93,9 +93,9 @@ def random_style(
         )
     fringe = _random_fringe(rng)
     if name == "short":
-        if fringe is not None and u() < 0.6:
+        if fringe is not None and u() < 0.5:
             end[:, :3] = np.minimum(end[:, :3], fringe[:, :3] + 12)
-        top = u(3, 26)
+        top = u(3, 34)
         side = u(1.5, min(12, top))
         end[:, 3] += u(-18, 10)
         return HairStyle(
@@ -139,7 +139,7 @@ def random_style(
 
 def _random_fringe(rng: np.random.Generator) -> Float[np.ndarray, "2 7"] | None:
     """Where a fringe ends on the forehead, or None for hair combed back."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.55:
         return None
     u = rng.uniform
     end = np.stack([SHORT, SHORT])
@@ -184,7 +184,7 @@ def hair_shell(
     end = end_heights(style, wrap(azimuth + 1.6 * wander))
     end = end + style.ragged * (0.7 * strands + 0.6 * locks)
     above = y - end  # mm
-    alpha = np.clip(0.5 + above / (1.5 * style.ragged + 2.0), 0, 1).astype(np.float32)
+    alpha = np.clip(0.5 + above / (1.2 * style.ragged + 7.0), 0, 1).astype(np.float32)
 
     back = (-np.cos(np.radians(azimuth))).clip(0) ** 2
     down = ramp(60 - y, 60)  # 0 on top, 1 at the sides
@@ -192,7 +192,7 @@ def hair_shell(
     away = ramp(np.arange(R) - 2, 8)[:, None]  # all columns meet at the crown: no ridges there
     thick = (1 - down) * top + down * (back * rear + (1 - back) * side)
     thick = thick * (1 + away * (style.lumps * lumps + 0.8 * style.lumps * pattern("shape", rng)))
-    taper = ramp(above - 4, 14 + 0.5 * thick)  # thin at a hairline
+    taper = ramp(above - 2, 8 + 0.35 * thick)  # thin at a hairline
     hangs = ramp(end_heights(style, azimuth)[None, :] * -1 - 20, 30) * ramp(70 - y, 30)  # but not where it hangs
     thick = 1.5 + thick * np.maximum(taper, hangs)
     if style.parting is not None:

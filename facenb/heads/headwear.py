@@ -13,14 +13,14 @@ from jaxtyping import Float
 
 from facenb.heads.cage import MIDDLE, Cage
 from facenb.heads.cage_sheet import angles_and_heights, sheet
-from facenb.heads.clothes import random_cloth
+from facenb.heads.clothes import EDGE, random_cloth
 from facenb.heads.mesh_tools import ramp
 from facenb.heads.parts import Part
 from facenb.heads.patterns import pattern
 
 KINDS = {"beanie": 0.24, "cap": 0.27, "hat": 0.11, "headband": 0.10, "headscarf": 0.18, "hood": 0.10}
 COVERS_HAIR = ("headscarf",)
-FLATTENS_HAIR = ("beanie", "cap", "hat", "hood")
+FLATTENS_HAIR = ("beanie", "cap", "hat", "hood", "headband")
 
 
 def random_headwear(rng: np.random.Generator) -> str:
@@ -54,11 +54,11 @@ def _beanie(cage: Cage, moved: np.ndarray, rng: np.random.Generator) -> list[Par
     edge = _line(azimuth, rng.uniform(52, 92), rng.uniform(5, 50), rng.uniform(-35, 15), rng.normal(0, 4))
     above = y - edge
     cuff = (ramp(above, 2) * ramp(rng.uniform(25, 45) - above, 3)) * (rng.random() < 0.7)
-    thick = 6 + 3 * cuff + rng.uniform(0, 22) * ramp(y - 95, 40) + 1.2 * pattern("lumps", rng)
+    thick = 8 + 3 * cuff + rng.uniform(0, 22) * ramp(y - 95, 40) + pattern("lumps", rng)
     colour = _cloth(rng, y.shape, 0.05)
     colour = np.where(rng.random() < 0.3, colour * (1 - cuff[..., None]) + cuff[..., None] * random_cloth(rng), colour)
     ribs = 1 + 0.08 * np.sin(np.arange(y.shape[1]) * np.pi * 0.5)
-    alpha = np.clip(0.5 + above / 4, 0, 1)
+    alpha = np.clip(0.5 + above / EDGE, 0, 1)
     return [sheet("beanie", cage, moved, alpha, thick, colour * ribs[None, :, None], 1.0, texture_noise=0.12)]
 
 
@@ -68,12 +68,12 @@ def _cap(cage: Cage, moved: np.ndarray, rng: np.random.Generator) -> list[Part]:
     backwards = rng.random() < 0.15
     edge = _line(azimuth, front, rng.uniform(35, 55), rng.uniform(5, 30), rng.normal(0, 3))
     above = y - edge
-    thick = 7 + rng.uniform(3, 16) * ramp(above - 15, 30) * (0.6 + 0.4 * np.cos(np.radians(azimuth)))
+    thick = 8 + rng.uniform(3, 16) * ramp(above - 15, 30) * (0.6 + 0.4 * np.cos(np.radians(azimuth)))
     colour = _cloth(rng, y.shape, 0.03)
     if rng.random() < 0.3:  # front panel, or an emblem
         panel = ramp(rng.uniform(15, 45) - np.abs(azimuth), 4) * ramp(above - rng.uniform(0, 15), 5)
         colour = colour + panel[..., None] * (random_cloth(rng) - colour)
-    crown = sheet("cap", cage, moved, np.clip(0.5 + above / 3, 0, 1), thick, colour, 1.0, texture_noise=0.05)
+    crown = sheet("cap", cage, moved, np.clip(0.5 + above / EDGE, 0, 1), thick, colour, 1.0, texture_noise=0.05)
     tint = colour[5, 0] if rng.random() < 0.7 else random_cloth(rng)
     heading = 180.0 if backwards else rng.normal(0, 6)
     brim = _brim(crown, cage, heading, 62.0, rng.uniform(55, 80), rng.uniform(0.0, 0.3), rng.uniform(4, 14), edge, tint)
@@ -84,11 +84,11 @@ def _hat(cage: Cage, moved: np.ndarray, rng: np.random.Generator) -> list[Part]:
     azimuth, y = angles_and_heights(cage)
     edge = _line(azimuth, rng.uniform(62, 85), rng.uniform(48, 65), rng.uniform(30, 50), rng.normal(0, 4))
     above = y - edge
-    thick = 8 + rng.uniform(5, 30) * ramp(y - 100, 30)
+    thick = 9 + rng.uniform(5, 30) * ramp(y - 100, 30)
     colour = _cloth(rng, y.shape, 0.04)
     ribbon = (ramp(above, 2) * ramp(25 - above, 3)) * (rng.random() < 0.6)
     colour = colour + ribbon[..., None] * (random_cloth(rng) - colour)
-    crown = sheet("hat", cage, moved, np.clip(0.5 + above / 3, 0, 1), thick, colour, 1.0, texture_noise=0.06)
+    crown = sheet("hat", cage, moved, np.clip(0.5 + above / EDGE, 0, 1), thick, colour, 1.0, texture_noise=0.06)
     width = rng.uniform(35, 95)
     brim = _brim(crown, cage, 0.0, 180.0, width, rng.uniform(-0.1, 0.45), rng.uniform(-5, 12), edge, colour[2, 0])
     return [crown, brim]
@@ -146,7 +146,7 @@ def _band(cage: Cage, moved: np.ndarray, rng: np.random.Generator) -> list[Part]
     azimuth, y = angles_and_heights(cage)
     low = _line(azimuth, rng.uniform(58, 100), rng.uniform(30, 60), rng.uniform(-20, 20), rng.normal(0, 4))
     height = rng.uniform(12, 55)
-    alpha = np.clip(0.5 + np.minimum(y - low, low + height - y) / 3, 0, 1)
+    alpha = np.clip(0.5 + np.minimum(y - low, low + height - y) / EDGE, 0, 1)
     return [sheet("headband", cage, moved, alpha, 10 + 0 * y, _cloth(rng, y.shape, 0.08), 1.0, texture_noise=0.06)]
 
 
@@ -164,9 +164,9 @@ def _scarf(cage: Cage, moved: np.ndarray, rng: np.random.Generator) -> list[Part
     folds, waves = pattern("strands", rng), pattern("waves", rng)
     oval = _opening(azimuth, y, rng.uniform(68, 102), rng.uniform(-102, -84), rng.uniform(48, 64))
     oval = oval + 0.012 * waves
-    alpha = np.clip(0.5 + 14 * (oval - 1), 0, 1)
+    alpha = np.clip(0.5 + 8 * (oval - 1), 0, 1)
     thick = 8 + 2.2 * waves + 1.2 * folds + rng.uniform(0, 16) * ramp(-np.cos(np.radians(azimuth)), 1) * ramp(y, 60)
-    thick = thick + rng.uniform(3, 12) * ramp(-y - 70, 40)
+    thick = thick + rng.uniform(8, 18) * ramp(-y - 80, 40)
     colour = _cloth(rng, y.shape, 0.1, "waves")
     if rng.random() < 0.3:
         print_ = ramp(pattern("curls", rng) - 0.5, 0.5)
@@ -180,7 +180,7 @@ def _hood(cage: Cage, moved: np.ndarray, rng: np.random.Generator) -> list[Part]
     azimuth, y = angles_and_heights(cage)
     waves = pattern("waves", rng)
     oval = _opening(azimuth, y, rng.uniform(85, 112), rng.uniform(-160, -110), rng.uniform(58, 78))
-    alpha = np.clip(0.5 + 14 * (oval - 1), 0, 1)
+    alpha = np.clip(0.5 + 8 * (oval - 1), 0, 1)
     thick = rng.uniform(12, 26) + 3 * waves + 10 * ramp(y - 80, 40)
     colour = _cloth(rng, y.shape, 0.1, "waves")
     return [sheet("hood", cage, moved, alpha, thick, colour, 0.8, loose=rng.uniform(0.3, 0.8), texture_noise=0.05)]

@@ -93,7 +93,10 @@ def _dress(
     hat = random_headwear(rng) if rng.random() < CHANCES["hat"] else "none"
     style = random_style(man, age, random_hair_colour(darkness, age, rng), darkness, rng)
     if hat in FLATTENS_HAIR:
-        style = replace(style, thick=tuple(min(t, 3.5) for t in style.thick), curl=0.0, bun="")
+        flat = tuple(min(t, 6.0 if hat == "headband" else 2.5) for t in style.thick)
+        style = replace(
+            style, thick=flat, curl=min(style.curl, 1.0), lumps=0.05, covers_ears=False, parting=None, bun=""
+        )
     hair, grown = hair_shell(style, cage, moved + on_chest, rng)
     if hat in COVERS_HAIR:
         grown = 0 * grown
