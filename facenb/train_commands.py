@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from facenb.config import ConfigError
+from facenb.distil_task import DistilTask, face_tables
 from facenb.flatten import flatten
 from facenb.image_sets import ImageSet, open_images
 from facenb.mean_pose import average_landmarks5, mean_supervision, to_pixels
@@ -16,14 +18,16 @@ from facenb.model_source import load_model
 from facenb.morphable_model import MorphableModel
 from facenb.networks import MULTIPLE, build_network
 from facenb.pretrain_task import PretrainTask
+from facenb.task import Task
 from facenb.train_config import TrainConfig
 from facenb.train_log import read_log
 from facenb.train_state import options
-from facenb.trainer import train
-from facenb.weights import save_weights
+from facenb.trainer import launch, train
+from facenb.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     from facenb.commands import pretrain as pretrain_words
+    from facenb.commands import train as train_words
 
 WEIGHTS = "weights.safetensors"
 
@@ -43,14 +47,28 @@ def pretrain(config: pretrain_words.Config) -> Path:
     return _run(task, images, config)
 
 
-def _run(task: PretrainTask, images: ImageSet, config: TrainConfig) -> Path:
+def main_training(config: train_words.Config) -> Path:
+    """Train the network in `config.weights` on `config.images`; returns the file of its weights.
+
+    Raises ValueError (of the module that noticed) naming the file or option and the remedy.
+    """
+    images = open_images(config.images, _frame(config.size))
+    network = load_weights(config.weights)
+    model = load_model(config.model).truncate(config.identity, config.expression, config.albedo)
+    faces = face_tables(model, flatten(model), texels=config.map_size)
+    fabric = launch(config)
+    task = DistilTask(network, faces.to(fabric.device), config.size, photometric=config.photometric)
+    return _run(task, images, config, fabric)
+
+
+def _run(task: Task, images: ImageSet, config: TrainConfig, fabric: Fabric | None = None) -> Path:
     path = config.out / WEIGHTS
 
     def finish(average: nn.Module) -> None:
         last = (read_log(config.out) or [{}])[-1]
         save_weights(average, path, about={"task": task.name, **task.about, "options": options(config), "end": last})
 
-    train(task, images, config, finish=finish)
+    train(task, images, config, finish, fabric)
     return path
 
 

@@ -29,8 +29,8 @@ class TrainLog:
         self._file, self._board, self._quiet = folder / FILE, None, quiet
         if quiet:
             return
-        kept = [line for line in read_log(folder) if line["step"] <= first]
-        self._file.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        kept = [point for point in read_log(folder) if point["step"] <= first]
+        self._file.write_text("".join(_line(point) for point in kept), encoding="utf-8")
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # takes a moment to import
 
@@ -69,8 +69,8 @@ class TrainLog:
             return
         means = {name: math.fsum(values) / len(values) for name, values in self._sums.items()} | now
         self._sums.clear()
-        with self._file.open("a") as file:
-            file.write(json.dumps({"step": step, **means}) + "\n")
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(_line({"step": step, **means}))
         if self._board is not None:
             for name, value in means.items():
                 self._board.add_scalar(name, value, step)
@@ -93,14 +93,18 @@ class TrainLog:
 
 def read_log(folder: Path) -> list[dict[str, float]]:
     """The points of a run, oldest first; a last line that a killed run left unfinished is passed over."""
-    lines = []
+    points = []
     try:
-        text = (folder / FILE).read_text()
+        text = (folder / FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
     for line in text.splitlines():
         try:
-            lines.append(json.loads(line))
+            points.append(json.loads(line))
         except ValueError:
             continue
-    return lines
+    return points
+
+
+def _line(point: dict[str, float]) -> str:
+    return json.dumps(point, ensure_ascii=False) + "\n"

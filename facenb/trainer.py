@@ -10,6 +10,7 @@ Lightning Fabric brings what differs between machines: precision, processes, the
 """
 
 import copy
+import logging
 import math
 import os
 from collections.abc import Callable
@@ -40,7 +41,11 @@ class TrainingError(ValueError):
 
 
 def train(
-    task: Task, images: ImageSet, config: TrainConfig, finish: Callable[[nn.Module], object] | None = None
+    task: Task,
+    images: ImageSet,
+    config: TrainConfig,
+    finish: Callable[[nn.Module], object] | None = None,
+    fabric: Fabric | None = None,
 ) -> nn.Module:
     """Train `task.network` and return the moving average of its weights.
 
@@ -50,12 +55,13 @@ def train(
     Args:
         images: all of one size, square. The task gets them as numbers in [0, 1].
         finish: gets the averaged network at the end, in the first process only, to save it for instance.
+        fabric: from `launch(config)`, where the task had to know its device; by default launched here.
 
     Raises TrainingError after ten failed steps in a row, CheckpointError, ConfigError, OSError; KeyboardInterrupt after
     Ctrl-C or SIGTERM, when a checkpoint has been written. Only the first of several processes says so; the others end.
     The global random state is left changed.
     """
-    fabric = _launch(config)
+    fabric = launch(config) if fabric is None else fabric
     network = task.network
     try:
         run = _Run(fabric, task, images, config)
@@ -69,6 +75,26 @@ def train(
         raise SystemExit(0) from None  # another code, and Fabric would kill the first process
     finally:
         task.network = network  # without Fabric's wrapping
+
+
+def launch(config: TrainConfig) -> Fabric:
+    """Fabric with all its processes running. Under torchrun the number of processes is torchrun's."""
+    per_machine = int(os.environ.get("LOCAL_WORLD_SIZE", config.devices))
+    machines = int(os.environ.get("WORLD_SIZE", per_machine)) // per_machine if "LOCAL_WORLD_SIZE" in os.environ else 1
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: PyTorch finds no GPU here; use --device cpu")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it comments on every choice
+    fabric = Fabric(
+        accelerator=config.device,
+        devices=per_machine,
+        num_nodes=machines,
+        strategy="ddp" if per_machine * machines > 1 else "auto",
+        precision={"32": "32-true", "bf16": "bf16-mixed"}[config.precision],
+    )
+    fabric.launch()
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    return fabric
 
 
 class _Run:
@@ -157,7 +183,12 @@ class _Run:
             result = self.task.step(images, self.generator)
         except (SingularStep, torch.linalg.LinAlgError, ValueError) as error:  # a ValueError: layers met infinity
             return None, str(error) or "a system was singular"
-        return result, None if torch.isfinite(result.loss) else "the loss is not a number"
+        if not torch.isfinite(result.loss):
+            return None, "the loss is not a number"
+        for name, value in result.statistics.items():
+            if not torch.isfinite(value).all():  # absorbed, it would stay for ever
+                return None, f"its {name} is not a number"
+        return result, None
 
     def ready(self, frames: UInt8[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
         """Bytes as numbers, where and as the network wants them."""
@@ -223,22 +254,3 @@ def _seed(generator: torch.Generator, seed: int, step: int, rank: int) -> None:
     own, shared = np.random.SeedSequence([seed, step + 1, rank]).generate_state(2, np.uint64)
     generator.manual_seed(int(own))
     torch.manual_seed(int(shared))
-
-
-def _launch(config: TrainConfig) -> Fabric:
-    """Fabric with all its processes running. Under torchrun the number of processes is torchrun's."""
-    per_machine = int(os.environ.get("LOCAL_WORLD_SIZE", config.devices))
-    machines = int(os.environ.get("WORLD_SIZE", per_machine)) // per_machine if "LOCAL_WORLD_SIZE" in os.environ else 1
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: PyTorch finds no GPU here; use --device cpu")
-    fabric = Fabric(
-        accelerator=config.device,
-        devices=per_machine,
-        num_nodes=machines,
-        strategy="ddp" if per_machine * machines > 1 else "auto",
-        precision={"32": "32-true", "bf16": "bf16-mixed"}[config.precision],
-    )
-    fabric.launch()
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    return fabric

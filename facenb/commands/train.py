@@ -14,8 +14,8 @@ SHORT = "the main training, from photos without labels"
 ABOUT = """\
 Train a network, begun by `facenb pretrain`, on photos without any label.
 
---loss distil fits each photo from what the network says, by the photo's own residual, and teaches
-the network to say that at once. --loss residual is the paper's: the gradient of the residuals.
+Each photo is fitted from what the network says, as well as the photo's own residual allows, and
+the network is taught to say that at once.
 
 It writes to the folder DIR of --out
   weights.safetensors   the network, at the end
@@ -30,7 +30,6 @@ system are skipped and counted; ten in a row end the run.
 EXAMPLES = """\
 examples:
   facenb train faces --weights pretrained/weights.safetensors --out trained
-  facenb train faces --weights pretrained/weights.safetensors --out paper --loss residual --lr 5e-5
   facenb train faces --weights w.safetensors --out trained --precision bf16 --devices 8
   torchrun --nproc-per-node 8 -m facenb train faces --weights w.safetensors --out trained
   facenb train --config train.toml      # images = "faces", weights = "w.safetensors", ...
@@ -44,7 +43,6 @@ class Config(TrainConfig):
     weights: Annotated[Path, Option("weights to begin with: weights.safetensors of `facenb pretrain`", "FILE")]
     steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 12_000
     lr: Annotated[float, Option("learning rate of Adam", "NUMBER", at_least=0)] = 1e-3
-    loss: Annotated[str, Option("what to learn from", choices=("distil", "residual"))] = "distil"
     size: Annotated[int, Option("side of what the network sees, a multiple of 16", "PIXELS", at_least=16)] = 64
     model: Annotated[
         str, Option('face model: "open", or the path of one that `facenb fit` takes, too', "open|PATH")
