@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from facenb.heads import Head
+from facenb.snapshots.shading import VERTEX
 from facenb.snapshots.visibility import normals
 
 # Parts that lie on the face like skin does: a pixel that sees one of them still sees the face. Of all others (hair,
@@ -21,7 +22,8 @@ class Scene:
     """V vertices and n triangles of all parts.
 
     Attributes:
-        V: position (mm), unit normal (both in model coordinates), sRGB albedo and openness to the sky of each vertex.
+        V: position (mm), unit normal (both in model coordinates), sRGB albedo, openness to the sky and wetness
+            of each vertex.
         opacity: probability with which a vertex covers a sample (see `facenb.snapshots.visibility`).
         part_of: of each triangle.
         material: see `facenb.snapshots.shading.expose`.
@@ -29,7 +31,7 @@ class Scene:
         closed: for each part, whether its inside can never be seen.
     """
 
-    V: Float[np.ndarray, "V 10"]
+    V: Float[np.ndarray, "V 11"]
     T: Int[np.ndarray, "n 3"]
     opacity: Float[np.ndarray, " V"]
     part_of: Int[np.ndarray, " n"]
@@ -38,18 +40,22 @@ class Scene:
     closed: Bool[np.ndarray, " parts"]
 
 
-def build_scene(head: Head) -> Scene:
-    """Join the head's parts; what their names mean for strands, skin and the mask is decided here and nowhere else."""
+def build_scene(head: Head, wet: Float[np.ndarray, " F"]) -> Scene:
+    """Join the head's parts. `wet` is 1 where the face model's vertices shine like an eye, 0 where like skin.
+
+    What the parts' names mean for strands, skin and the mask is decided here and nowhere else.
+    """
     sizes = [len(p.vertices) for p in head.parts]
     counts = [len(p.triangles) for p in head.parts]
     first, start = np.concatenate([[0], np.cumsum(sizes)]), np.concatenate([[0], np.cumsum(counts)])
-    V = np.empty((first[-1], 10), np.float32)
+    V = np.empty((first[-1], VERTEX), np.float32)
     T = np.empty((start[-1], 3), np.int32)
     opacity = np.ones(len(V), np.float32)
     material = np.zeros((len(head.parts), 6), np.float32)
     for i, part in enumerate(head.parts):
         rows = V[first[i] : first[i + 1]]
         rows[:, :3], rows[:, 6:9], rows[:, 9] = part.vertices, part.colour, part.occlusion
+        rows[:, 10] = wet if i == head.face else 0
         if part.normals is None:
             normals(rows[:, :3], part.triangles, rows[:, 3:6])
         else:

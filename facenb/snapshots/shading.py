@@ -21,7 +21,9 @@ C0, C1, C2, C20, C22 = (np.float32(c) for c in SH_CONSTANTS)
 _DISPLAY = np.linspace(0, 1, 1024)
 # `facenb.colour.to_linear` as a table: a power for each channel would cost more than all the rest
 LINEAR = np.where(_DISPLAY <= 0.04045, _DISPLAY / 12.92, ((_DISPLAY + 0.055) / 1.055) ** 2.4).astype(np.float32)
+VERTEX = 11  # numbers about a vertex: see `expose`
 MOST_PARTS = 6  # different parts in a pixel; more are lumped with the last
+WET = (np.float32(0.6), np.float32(70.0))  # specular and exponent of an eye
 F0, F1, F2 = np.float32(0), np.float32(1), np.float32(2)
 
 
@@ -99,9 +101,12 @@ def sky_light(l, x, y, z):
 
 @numba.njit(cache=True, fastmath=True)
 def _shade(p, material, eye, light, out):
-    """Linear colour of one surface element p = (position, normal, sRGB colour, openness) into `out` (3,)."""
+    """Linear colour of one surface element p, a row of V (see `expose`), into `out` (3,)."""
     x, y, z, nx, ny, nz = p[0], p[1], p[2], p[3], p[4], p[5]
     specular, exponent, grain = material[0], material[1], material[2]
+    if p[10] > 0:
+        specular += p[10] * (WET[0] - specular)
+        exponent += p[10] * (WET[1] - exponent)
     grid, strands, under = material[3], material[4], material[5]
     turn, sky, scale = eye.turn, light.sky, light.scale
     tone = F1
@@ -173,17 +178,17 @@ def _shade(p, material, eye, light, out):
 def expose(triangle, barycentric, T, V, part_of, material, as_skin, eye, light, behind, radiance, skin):
     """Linear light in each pixel into `radiance` (H, W, 3), and how many of its samples are skin into `skin` (H, W).
 
-    V (V, 10): position, normal, sRGB colour and openness of the vertices; part_of (n,): part of each triangle; material
-    (parts, 6): specular, exponent, grain and its grid (mm), how much longer it is upwards (strands), light under the
-    skin; as_skin (parts,): 1 or 0; behind (H, W, 3): linear light where nothing is.
+    V (V, 11): position, normal, sRGB colour, openness and wetness of the vertices; part_of (n,): part of each triangle;
+    material (parts, 6): specular, exponent, grain and its grid (mm), how much longer it is upwards (strands), light
+    under the skin; as_skin (parts,): 1 or 0; behind (H, W, 3): linear light where nothing is.
     """
     H, W = radiance.shape[:2]
     k = triangle.shape[0] // H
     place = eye.place
-    sums = np.zeros((MOST_PARTS, 10), np.float32)
+    sums = np.zeros((MOST_PARTS, VERTEX), np.float32)
     counts = np.zeros(MOST_PARTS, np.int32)
     parts = np.zeros(MOST_PARTS, np.int32)
-    p = np.zeros(10, np.float32)
+    p = np.zeros(VERTEX, np.float32)
     colour = np.zeros(3, np.float32)
     for row in range(H):
         for column in range(W):
@@ -209,17 +214,17 @@ def expose(triangle, barycentric, T, V, part_of, material, as_skin, eye, light, 
                     i, j, m = T[t, 0], T[t, 1], T[t, 2]
                     b0, b1 = barycentric[y, x, 0], barycentric[y, x, 1]
                     b2 = F1 - b0 - b1
-                    for c in range(10):
+                    for c in range(VERTEX):
                         p[c] = b0 * V[i, c] + b1 * V[j, c] + b2 * V[m, c]
                     if p[3] * (place[0] - p[0]) + p[4] * (place[1] - p[1]) + p[5] * (place[2] - p[2]) < 0:
                         p[3], p[4], p[5] = -p[3], -p[4], -p[5]  # the inside of a shell
-                    for c in range(10):
+                    for c in range(VERTEX):
                         sums[g, c] += p[c]
                     counts[g] += 1
             r0, r1, r2 = free * behind[row, column, 0], free * behind[row, column, 1], free * behind[row, column, 2]
             for g in range(groups):
                 f = F1 / np.float32(counts[g])
-                for c in range(10):
+                for c in range(VERTEX):
                     p[c] = sums[g, c] * f
                 _shade(p, material[parts[g]], eye, light, colour)
                 r0 += counts[g] * colour[0]

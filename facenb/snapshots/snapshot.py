@@ -30,6 +30,7 @@ from facenb.snapshots.visibility import draw, project, shadow_map
 
 GENERATOR = 1  # to be counted up when pictures of the same seed change
 CHEST_SD = (0.2, 0.08, 0.06)  # radians by which a chest is turned against its head, beside following it
+WET_LIPS = 0.12  # how much lips shine, compared with eyes
 BLOCK = 8  # heads that are made at a time
 SAMPLES = 3  # to a pixel, each way
 SHADOW_MAP = 160  # texels each way
@@ -87,6 +88,7 @@ class _Face:
     triangles: Int[Tensor, "T 3"]
     uv: Float[Tensor, "V 2"]
     landmarks68: Int[np.ndarray, " 68"]
+    wet: Float[np.ndarray, " V"]
 
 
 def five_points(landmarks68: np.ndarray) -> np.ndarray:
@@ -107,7 +109,7 @@ def render_snapshots(seed: int, indices: Iterable[int], size: int, framing: Fram
         if i not in made:
             block = range(i // BLOCK * BLOCK, i // BLOCK * BLOCK + BLOCK)
             made = dict(zip(block, _people(seed, block, framing), strict=True))
-        yield _photographed(*made[i], size)
+        yield photographed(*made[i], size)
 
 
 def render_snapshot(seed: int, index: int, size: int, framing: Framing) -> Snapshot:
@@ -125,13 +127,14 @@ def _people(seed: int, block: range, framing: Framing) -> list[tuple[Head, Pose,
     return list(zip(heads, poses, [s[3:] for s in streams], strict=True))
 
 
-def _photographed(head: Head, pose: Pose, streams: Streams, size: int) -> Snapshot:
+def photographed(head: Head, pose: Pose, streams: Streams, size: int) -> Snapshot:
+    """The snapshot of a given head in a given pose; light, background and camera are drawn from the three streams."""
     lit, behind, camera = streams
     face = _face()
     view = frame(pose, size, five_points(head.parts[head.face].vertices[face.landmarks68]))
     light = random_light(lit)
     background = random_background(behind, size, head.parts[head.face].colour.mean(0))
-    radiance, as_skin = _expose(build_scene(head), view, light, background, size)
+    radiance, as_skin = _expose(build_scene(head, face.wet), view, light, background, size)
     truth = _truth(head, view, as_skin, size)
     return Snapshot(photograph(camera, radiance), truth, head.traits)
 
@@ -210,4 +213,5 @@ def _truth(head: Head, view: View, as_skin: Bool[np.ndarray, "H W"], size: int) 
 def _face() -> _Face:
     model = open_model()
     uv = flatten(model).uv[: model.n_vertices]
-    return _Face(model.triangles, uv, model.landmarks68.numpy())
+    wet = torch.maximum(model.regions["eyes"], WET_LIPS * model.regions["lips"])
+    return _Face(model.triangles, uv, model.landmarks68.numpy(), wet.numpy())

@@ -1,0 +1,177 @@
+"""Snapshots: the truth fits the picture, and picture i of seed s is the same whoever asks for it."""
+
+import numpy as np
+import pytest
+import torch
+
+from facenb.camera import Camera, project
+from facenb.flatten import flatten
+from facenb.heads import Head, Part
+from facenb.open_model import open_model
+from facenb.rotation import angles_from_rotation
+from facenb.snapshots import BLOCK, five_points, render_snapshot, render_snapshots
+from facenb.snapshots.pose import frame, random_pose
+from facenb.snapshots.snapshot import photographed
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def wild():
+    return list(render_snapshots(7, range(2 * BLOCK), SIZE, "wild"))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return open_model()
+
+
+def same(a, b) -> bool:
+    return (a.image == b.image).all() and all(
+        np.array_equal(x, y) for x, y in zip(vars(a.truth).values(), vars(b.truth).values(), strict=True)
+    )
+
+
+def test_a_snapshot_depends_on_seed_and_number_alone(wild):
+    """Not on the numbers asked for with it, their order, or whether they are asked for one by one."""
+    assert same(render_snapshot(7, 11, SIZE, "wild"), wild[11])
+    others = list(render_snapshots(7, [13, 2, BLOCK], SIZE, "wild"))
+    assert all(same(a, wild[i]) for a, i in zip(others, (13, 2, BLOCK), strict=True))
+
+
+def test_another_seed_or_number_is_another_picture(wild):
+    images = [s.image.tobytes() for s in wild]
+    assert len(set(images)) == len(images)
+    assert render_snapshot(8, 0, SIZE, "wild").image.tobytes() != images[0]
+
+
+def test_landmarks_are_the_models_seen_through_the_camera(wild, model):
+    for snapshot in wild:
+        T = snapshot.truth
+        X = model.vertices(torch.from_numpy(T.identity), torch.from_numpy(T.expression))[model.landmarks68].double()
+        camera = Camera(*(torch.from_numpy(a) for a in (T.K, T.R, T.t)))
+        pixels, _ = project(camera, X)
+        assert np.abs(pixels.numpy() - T.landmarks68).max() < 1e-3
+        np.testing.assert_array_equal(T.landmarks5, five_points(T.landmarks68))
+
+
+def test_uv_names_the_point_that_the_pixel_sees(wild, model):
+    """The point of the face at (u, v) of a visible pixel lies on the pixel's ray, at its depth.
+
+    Exact location: in which triangle of the flattening does (u, v) lie, and where.
+    """
+    flat = flatten(model)
+    uv, corners = flat.uv.numpy(), flat.triangles.numpy()[flat.source.numpy() >= 0]
+    for snapshot in wild[:4]:
+        T = snapshot.truth
+        X = model.vertices(torch.from_numpy(T.identity), torch.from_numpy(T.expression)).double()
+        X = flat.extend(X).numpy()
+        rows, columns = np.nonzero(T.mask)
+        pick = np.random.default_rng(0).choice(len(rows), 60, replace=False)
+        rows, columns = rows[pick], columns[pick]
+        p = T.uv[rows, columns].astype(np.float64)
+        a, b, c = (uv[corners[:, i]] for i in range(3))
+        M = np.linalg.inv(np.stack([b - a, c - a], -1))  # T 2 2
+        l = np.einsum("tij,ntj->nti", M, p[:, None] - a)  # n T 2
+        weight = np.concatenate([1 - l.sum(-1, keepdims=True), l], -1)
+        best = weight.min(-1).argmax(1)
+        weight = np.take_along_axis(weight, best[:, None, None], 1)[:, 0]
+        assert weight.min() > -1e-3
+        point = np.einsum("ni,nic->nc", weight, X[corners[best]])
+        camera = point @ T.R.T + T.t
+        pixel = camera @ T.K.T
+        pixel = pixel[:, :2] / pixel[:, 2:]
+        assert np.abs(pixel - np.stack([columns, rows], -1)).max() < 0.01
+        assert np.abs(camera[:, 2] - T.depth[rows, columns]).max() < 0.05
+
+
+def test_truth_agrees_with_itself(wild):
+    for snapshot in wild:
+        T = snapshot.truth
+        covered = T.depth > 0
+        assert (T.mask <= covered).all()
+        assert (T.uv[~covered] == 0).all() and (T.uv >= 0).all() and (T.uv <= 1).all()
+        angles = angles_from_rotation(torch.from_numpy(T.R))
+        np.testing.assert_allclose([T.yaw, T.pitch, T.roll], [float(a) for a in angles], atol=1e-9)
+        np.testing.assert_allclose(T.R @ T.R.T, np.eye(3), atol=1e-12)
+        assert np.linalg.det(T.R) > 0
+        assert T.K[0, 0] == T.K[1, 1] and T.K[0, 1] == T.K[1, 0] == 0
+
+
+def test_pictures_show_the_face_where_the_truth_says(wild):
+    """Inside the mask neighbouring pixels differ less than across its border: the outline is where it should be."""
+    inside, across = [], []
+    for snapshot in wild:
+        grey = snapshot.image.astype(float).mean(-1)
+        step, m = np.abs(np.diff(grey, axis=1)), snapshot.truth.mask
+        inside += [step[m[:, 1:] & m[:, :-1]].mean()]
+        across += [step[m[:, 1:] != m[:, :-1]].mean()]
+    assert np.median(across) > 1.5 * np.median(inside)
+
+
+@pytest.mark.parametrize("framing", ["aligned", "wild"])
+def test_framings_have_their_published_statistics(framing):
+    rng = np.random.default_rng(1)
+    poses = [random_pose(rng, framing) for _ in range(4000)]
+    factor = np.log([p.scale / (0.40 if framing == "aligned" else 0.48) for p in poses])
+    turns, shifts = np.array([p.turn for p in poses]), np.stack([p.shift for p in poses])
+    yaw, pitch = (np.degrees([getattr(p, name) for p in poses]) for name in ("yaw", "pitch"))
+    if framing == "aligned":
+        assert factor.std() == pytest.approx(0.06, rel=0.1)
+        assert turns.std() == pytest.approx(0.06, rel=0.1)
+        assert shifts.std() == pytest.approx(0.02, rel=0.1)
+    else:
+        assert np.abs(factor).max() == pytest.approx(0.25, rel=0.01)
+        assert np.degrees(np.abs(turns).max()) == pytest.approx(30, rel=0.01)
+        assert np.abs(shifts).max() == pytest.approx(0.1, rel=0.01)
+    assert np.abs(yaw).max() <= 50 and np.abs(pitch).max() <= 25
+    spread = np.sqrt(0.6 * 45**2 / 3 + 0.4 * 12**2)
+    assert yaw.std() == pytest.approx(spread, rel=0.05)
+    assert pitch.std() == pytest.approx(9, rel=0.1)
+    assert min(p.distance for p in poses) >= 350 and max(p.distance for p in poses) <= 2000
+
+
+def test_a_hundred_millimetres_at_the_head_have_the_length_that_was_asked_for(model):
+    rng = np.random.default_rng(2)
+    five = five_points(model.shape_mean[model.landmarks68].double().numpy())
+    for _ in range(20):
+        pose = random_pose(rng, "wild")
+        view = frame(pose, 80, five)
+        assert 100 / view.pixel == pytest.approx(80 * pose.scale)
+        seen = (five @ view.R.T + view.t) @ view.K.T
+        centre = (seen[:, :2] / seen[:, 2:]).mean(0)
+        np.testing.assert_allclose(centre, 39.5 + 80 * pose.shift, atol=1e-9)
+
+
+def sheet(name: str, opacity: float = 1.0) -> Part:
+    """A square in front of the right half of the face."""
+    X = np.array([[-100, -120, 60], [0, -120, 60], [0, 120, 60], [-100, 120, 60]], np.float32)
+    T = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+    return Part(name, X, T, np.full((4, 3), 0.3, np.float32), np.ones(4, np.float32), opacity=opacity)
+
+
+def mask_behind(model, *parts: Part) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of the mean face alone, and with these parts before it."""
+    X = model.shape_mean.numpy()
+    face = Part("face", X, model.triangles.numpy().astype(np.int32), model.colours().numpy(), np.ones(len(X), "f4"))
+    pose = random_pose(np.random.default_rng(3), "aligned")
+    masks = []
+    for others in ((), parts):
+        head = Head([face, *others], 0, np.zeros(199, "f4"), np.zeros(100, "f4"), np.zeros(199, "f4"), {})
+        streams = [np.random.default_rng(i) for i in range(3)]
+        masks.append(photographed(head, pose, streams, SIZE).truth.mask)
+    return masks[0], masks[1]
+
+
+@pytest.mark.parametrize("part", [sheet("hair"), sheet("glasses"), sheet("hand"), sheet("lenses", 0.9), sheet("mask")])
+def test_what_covers_the_face_is_not_face(model, part):
+    alone, covered = mask_behind(model, part)
+    hidden = alone.sum() - covered.sum()
+    assert 0.3 * alone.sum() < hidden < 0.7 * alone.sum()
+    assert (covered <= alone).all()
+
+
+@pytest.mark.parametrize("part", [sheet("beard"), sheet("lenses", 0.1)])
+def test_beards_and_clear_glass_leave_it_a_face(model, part):
+    alone, covered = mask_behind(model, part)
+    assert (alone == covered).mean() > 0.995
