@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser, command: type) -> None:
             settings["type"] = field.kind
             if field.option.positional:  # not required here: the TOML file may hold it
                 settings["nargs"] = "*" if field.many else "?"
+                settings["default"] = None  # argparse would make a path of SUPPRESS
             elif field.many:
                 settings["nargs"] = "+"
         parser.add_argument(field.name if field.option.positional else field.label, **settings)
@@ -78,14 +79,15 @@ def resolve(command: type, typed: dict[str, Any], file: Path | None = None) -> A
     unreadable file.
     """
     values = _read_toml(command, file) if file is not None else {}
-    values |= {key: tuple(value) if isinstance(value, list) else value for key, value in typed.items()}
+    given = {key: value for key, value in typed.items() if value is not None and value != []}
+    values |= {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
     for field in _fields(command):
         if field.required and values.get(field.name) in (None, ()):
             raise ConfigError(f"{field.label} is missing; --help shows how")
         if field.name in values:
-            given = values[field.name]
-            for value in given if field.many else (given,):
-                _check(field, value)
+            value = values[field.name]
+            for one in value if field.many else (value,):
+                _check(field, one)
     return command(**values)
 
 

@@ -130,3 +130,22 @@ def test_help_tells_defaults_and_choices():
     assert "how large (default: 0.5)" in text and "none, or some (default: 0)" in text
     assert "look twice (default: on)" in text
     assert "say more (default" not in text and "who (default" not in text
+
+
+def test_a_single_path_without_a_name_may_stand_in_the_file(tmp_path):
+    @dataclass(frozen=True)
+    class Single:
+        folder: Annotated[Path, Option("what to read", "DIR", positional=True)]
+
+    def parse(*words):
+        parser = argparse.ArgumentParser()
+        add_arguments(parser, Single)
+        typed = vars(parser.parse_args(words))
+        return resolve(Single, typed, typed.pop("config", None))
+
+    file = tmp_path / "c.toml"
+    file.write_text('folder = "a"\n')
+    assert parse("--config", str(file)) == Single(Path("a"))
+    assert parse("b", "--config", str(file)) == Single(Path("b"))
+    with pytest.raises(ConfigError, match="DIR is missing"):
+        parse()
