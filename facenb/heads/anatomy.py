@@ -123,7 +123,7 @@ def build_anatomy(base: BaseMesh, adult: Float[np.ndarray, "B 3"], topology: Top
     place_ears = S @ ears[body_rows]
     turn = S @ _follows_chest(len(base.vertices))[body_rows]
     S = sp.hstack([S, sp.csr_array((len(kept), len(rim)))]).tocsr()
-    S = _smooth_cut(S, T, rim)
+    S = _smooth_cut(S, _links([*new[children[body_children]], *new[quads[coarse]]], len(kept)), rim)
 
     rows, part, triangles = [body_rows], {"body": slice(0, len(kept))}, {"body": T}
     groups = read_groups()
@@ -240,10 +240,9 @@ def _largest_piece(T: Int[np.ndarray, "T 3"], n: int) -> Int[np.ndarray, "U 3"]:
     return T[piece[T[:, 0]] == np.bincount(piece[T[:, 0]]).argmax()]
 
 
-def _smooth_cut(S: sp.csr_array, T: Int[np.ndarray, "T 3"], rim: Int[np.ndarray, " O"]) -> sp.csr_array:
+def _smooth_cut(S: sp.csr_array, links: sp.csr_array, rim: Int[np.ndarray, " O"]) -> sp.csr_array:
     """S with the rim taken from the face (the last columns) and a few rings outside it smoothed after it."""
     n, O = S.shape[0], len(rim)
-    links = triangle_links(T, n)
     S = S.tolil()
     S[rim] = sp.hstack([sp.csr_array((O, S.shape[1] - O)), sp.identity(O)]).tolil()
     S = S.tocsr()
@@ -259,6 +258,16 @@ def _smooth_cut(S: sp.csr_array, T: Int[np.ndarray, "T 3"], rim: Int[np.ndarray,
     for _ in range(SMOOTH_ROUNDS):
         S = step @ S
     return sp.csr_array(S)
+
+
+def _links(quads: list[Int[np.ndarray, " 4"]], n: int) -> sp.csr_array:
+    """Symmetric 0/1 matrix (n, n): which vertices share a side of a quad. Unlike diagonals, sides are symmetric."""
+    quads = np.array(quads)
+    quads = quads[(quads >= 0).all(1)]
+    a, b = quads.ravel(), np.roll(quads, -1, axis=1).ravel()
+    links = sp.csr_array((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), (n, n))
+    links.data[:] = 1
+    return links
 
 
 def triangle_links(T: Int[np.ndarray, "T 3"], n: int) -> sp.csr_array:

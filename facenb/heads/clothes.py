@@ -111,7 +111,7 @@ def _garment(
         "clothes",
         X.astype(np.float32),
         triangles,
-        cloth(rest) * (1 + 0.05 * folds[:, None]).clip(0.7, 1.2).astype(np.float32),
+        (cloth(rest) * (1 + 0.05 * folds[:, None]).clip(0.7, 1.2)).clip(0, 1).astype(np.float32),
         sky.astype(np.float32),
         specular=float(rng.uniform(0, 0.03)),
         gloss=8.0,

@@ -36,6 +36,7 @@ N_PEOPLE, N_EXPRESSIONS = 500, 700  # and as many mirror images of people
 N_IDENTITY = 60  # leading identity components that the context follows
 RIDGE = 0.02  # relative to the number of samples
 ARMS_DOWN = np.radians(33)
+STIFF = 15.0  # mm from the cut over which the body goes with the face when the head turns
 SEAM_REACH = 25.0  # mm over which a mismatch at the cut fades out
 COLOUR_REACH = 32.0  # mm over which the colours of the cut give way to the person's general tone
 Progress = Callable[[str], None]
@@ -148,7 +149,7 @@ def build_whole_head(model: MorphableModel, progress: Progress = lambda step: No
         spread=spread.astype(np.float32),
         seam=np.exp(-((distance / SEAM_REACH) ** 2)).astype(np.float32),
         tint=np.exp(-((distance / COLOUR_REACH) ** 2)).astype(np.float32),
-        turn=anatomy.turn.astype(np.float32),
+        turn=(anatomy.turn * (1 - np.exp(-((distance / STIFF) ** 2)))).astype(np.float32),
         ears=anatomy.ears.astype(np.float32),
         who=who.astype(np.float32),
     )
