@@ -54,7 +54,7 @@ def fit_correspondence(
     weight: Float[Tensor, "B S"],
     pixels: Float[Tensor, "B S 2"],
     *,
-    correlated_pixels: float = 12.0,
+    evidence: Float[Tensor, " B"] | None = None,
     depth_weight: float = 0.1,
     distance: float = 700.0,
     distance_spread: float = 1.4,
@@ -67,9 +67,9 @@ def fit_correspondence(
     Args:
         depth: positive, any unit.
         weight: w_j ≥ 0; an image without any gets the mean face in the middle of its pixels.
-        correlated_pixels: neighbouring pixels err together, as if only one in this many were evidence of its own. The
-            prior of m is the maximum a-posteriori one for the noise that the residuals show, so a sure network may
-            bend the face further than a vague one.
+        evidence: how many independent pixels the samples stand for; by default as many as have weight. The prior of m
+            is the maximum a-posteriori one for the noise that the residuals show, so a sure network may bend the face
+            further than a vague one.
         depth_weight: of a depth residual, relative to one of the same size across the line of sight.
         distance, distance_spread: prior of z₀, mm, give or take that factor; nearly planar faces do not tell it.
         focal: known focal length, px. Then s z₀ is fixed.
@@ -87,14 +87,14 @@ def fit_correspondence(
         size = share.new_zeros(N_POSE + basis.shape[-1])  # squared, of one standard deviation's worth of prior
         size[N_POSE:], size[N_POSE - 1] = 1, torch.tensor(distance_spread).log() ** -2
         target = torch.tensor(distance).log()
-        evidence = total[:, 0] / correlated_pixels
+        evidence = total[:, 0] if evidence is None else evidence
         m = share.new_zeros(len(uv), basis.shape[-1])
         trust = torch.ones_like(share)
         for step in range(steps):
             x, D, U = problem.project(pose, m)
             r, r_depth, J = problem.linearise(pose, x, D, U, share)  # B S 2, B S, B S 3 n
             length = r.norm(dim=-1)
-            scale = robust_scale(length, weight > 0.5 * weight.amax(1, keepdim=True), 0.1)  # B 1, px
+            scale = robust_scale(length, weight >= 0.5 * weight.amax(1, keepdim=True), 0.1)  # B 1, px
             if step > 0:
                 trust = tukey_weight(length, scale.clamp(min=0.3))
             variance = (scale[:, 0] / GAUSSIAN_MAD / RAYLEIGH_MEDIAN / pose.log_s.exp()) ** 2  # mm², per axis

@@ -50,7 +50,8 @@ class ReconstructionOptions:
         fewest: confident pixels below which there is no face.
         camera: "pinhole", square pixels, see `correspondence_fit`; or "linear", the paper's, (19)–(32).
         shape_weight: of the linear problem, mm² per full pixel; noise shrinks faces, see `solve_geometry`.
-        correlated_pixels, depth_weight: of the pinhole fit, see `fit_correspondence`.
+        correlated_pixels: neighbours err together, as if only one pixel in this many told the pinhole fit something.
+        depth_weight: of the pinhole fit, see `fit_correspondence`.
         centre_weight: full pixels per full pixel, pulls the linear camera's centre to its axis.
         distance: where a camera usually stands, mm.
         albedo_weight: squared colours per full pixel.
@@ -175,7 +176,7 @@ def reconstruct_maps(
         depth,
         weight,
         pixels,
-        correlated_pixels=o.correlated_pixels * total / confidence.sum((1, 2)).mean().item(),
+        evidence=confidence.sum((1, 2)) / o.correlated_pixels,
         depth_weight=o.depth_weight,
         distance=o.distance,
         focal=focal,
@@ -221,6 +222,7 @@ def solve_colours(
     normal = uv_model.sample_normal(uv)
     F = sh_basis(normal)  # B S 9
     c, D = uv_model.sample_albedo(uv)  # B S 3, B S 3 Nal
+    skin = weight >= 0.5 * weight.amax(1, keepdim=True)
     trust, light = torch.ones_like(weight), None
     for _ in range(options.photometry_rounds):
         answer = solve_photometry(
@@ -238,7 +240,7 @@ def solve_colours(
         albedo = c + (D @ answer.h[:, None, :, None])[..., 0]
         residual = (colour - albedo / inverse.clamp_min(0.05)).square().mean(-1).sqrt()
         gain = inverse.mean(-1).clamp(min=0.2) ** -2
-        trust = gain * tukey_weight(residual, robust_scale(residual, weight > options.confident, 0.02))
+        trust = gain * tukey_weight(residual, robust_scale(residual, skin, 0.02))
     return answer
 
 

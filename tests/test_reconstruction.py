@@ -1,0 +1,207 @@
+"""From perfect and from spoilt maps back to the faces that were rendered."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from rendered_faces import rendered_faces
+
+from facenb.camera import project
+from facenb.correspondence_fit import fit_correspondence, weak_perspective
+from facenb.lighting import sh_basis
+from facenb.metrics import five_point_error, five_points, pose_error, vertex_error
+from facenb.networks import Maps, build_network
+from facenb.open_model import open_model
+from facenb.photometry_layer import model_albedo
+from facenb.pixel_sampling import gather_pixels, pixel_coordinates, sample_pixels
+from facenb.reconstruction import (
+    DEFAULTS,
+    landmark_points,
+    reconstruct,
+    reconstruct_maps,
+    reconstruction_tables,
+)
+from facenb.rotation import rotation_from_angles
+from facenb.softplus_clamp import softplus_clamp, softplus_unclamp
+
+N = 8
+
+
+@pytest.fixture(scope="module")
+def model():
+    return open_model(progress=False)
+
+
+@pytest.fixture(scope="module")
+def tables(model):
+    return reconstruction_tables(model)
+
+
+@pytest.fixture(scope="module")
+def faces(model, tables):
+    return rendered_faces(model, tables.flattening, N, torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="module")
+def perfect(faces, tables):
+    return reconstruct_maps(faces.maps, tables, faces.image)
+
+
+def test_a_perfect_network_gives_landmarks_below_a_hundredth_of_the_eyes_distance(perfect, faces):
+    """Fitted: mean below 0.6 %, every face below 1 %. Direct pays for the 64 pixels: below 1.5 % on average."""
+    fitted = five_point_error(five_points(perfect.landmarks68), faces.five)
+    assert fitted.mean() < 0.6 and fitted.max() < 1
+    direct = five_point_error(five_points(perfect.landmarks68_direct), faces.five)
+    assert direct.mean() < 1.5
+    assert perfect.found.all()
+
+
+def test_a_perfect_network_gives_pose_and_shape(perfect, faces, model):
+    """Rotations within 1.5° on average, turns neither damped nor exaggerated, shape better than the mean face's."""
+    pose = pose_error(perfect.camera.R, faces.camera.R)
+    assert pose.rotation.mean() < 1.5 and pose.yaw_correlation > 0.995 and 0.93 < pose.yaw_spread_ratio < 1.05
+    n = DEFAULTS.n_identity
+    X = model.vertices(perfect.shape[:, :n], perfect.shape[:, n:])
+    mean = model.shape_mean.expand_as(X)
+    assert vertex_error(X, faces.X).mean() < 0.7 * vertex_error(mean, faces.X).mean()
+    assert perfect.residual_px.max() < 0.2
+
+
+def test_the_pinhole_camera_sees_the_face_where_it_is(perfect, faces, tables):
+    """Square pixels, det R = 1, every landmark in front of the camera."""
+    K, R = perfect.camera.K, perfect.camera.R
+    torch.testing.assert_close(K[:, 0, 0], K[:, 1, 1])
+    assert (K[:, 0, 1] == 0).all()
+    torch.testing.assert_close(torch.det(R), torch.ones(N), atol=1e-4, rtol=0)
+    pixels, depth = project(perfect.camera, landmark_points(tables, perfect.shape))
+    assert (depth > 0).all()
+    torch.testing.assert_close(pixels, perfect.landmarks68)
+
+
+def spoilt(faces, texels, depth_noise, constant=False):
+    """Smooth noise of so many texels of 320 on uv and of so much on depth, as a network's is."""
+    g = torch.Generator().manual_seed(1)
+
+    def noise(channels):
+        z = torch.nn.functional.interpolate(torch.randn(N, channels, 16, 16, generator=g), 64, mode="bicubic")
+        return z / z.std()
+
+    depth = torch.ones_like(faces.maps.depth) if constant else faces.maps.depth
+    return Maps(faces.maps.uv + texels / 320 * noise(2), depth * (1 + depth_noise * noise(1)[:, 0]), faces.maps.logit)
+
+
+def test_the_pinhole_fit_forgives_more_than_the_linear_camera(faces, tables):
+    """8 texels of noise and a constant depth, the state after pretraining: less than half the linear error."""
+    maps = spoilt(faces, 8, 0.003, constant=True)
+    errors, poses = {}, {}
+    for camera in ("linear", "pinhole"):
+        r = reconstruct_maps(maps, tables, faces.image, replace(DEFAULTS, camera=camera))
+        errors[camera] = five_point_error(five_points(r.landmarks68), faces.five).mean()
+        poses[camera] = pose_error(r.camera.R, faces.camera.R).rotation.mean()
+    assert errors["pinhole"] < 0.5 * errors["linear"]
+    assert poses["pinhole"] < 0.5 * poses["linear"]
+
+
+def test_a_few_wild_pixels_change_nothing(faces, tables, perfect):
+    """A tenth of the face points anywhere: errors stay below 1.5 %."""
+    g = torch.Generator().manual_seed(2)
+    wild = torch.rand(N, 1, 64, 64, generator=g) < 0.1
+    uv = torch.where(wild, torch.rand(N, 2, 64, 64, generator=g), faces.maps.uv)
+    r = reconstruct_maps(replace(faces.maps, uv=uv), tables, faces.image)
+    assert five_point_error(five_points(r.landmarks68), faces.five).max() < 1.5
+
+
+def test_light_and_albedo_repaint_the_picture(perfect, faces, tables):
+    """albedo / (F l), unclamped, is the photo within 0.02 (median over the face)."""
+    index = sample_pixels(faces.mask.float(), 600, torch.Generator().manual_seed(0))
+    uv = gather_pixels(faces.maps.uv, index).contiguous()
+    inverse = sh_basis(tables.sample_normal(uv)) @ perfect.photometry.l.mT
+    painted = softplus_unclamp(model_albedo(tables, uv, perfect.photometry.h) / inverse)
+    seen = gather_pixels(faces.image, index)
+    assert (painted - seen).abs().median() < 0.02
+    assert (softplus_clamp(seen) >= seen).all()
+
+
+def test_a_known_focal_length_is_kept(faces, tables):
+    focal, middle = faces.camera.K[:, 0, 0], faces.camera.K[:, :2, 2]
+    r = reconstruct_maps(faces.maps, tables, faces.image, focal=focal, principal_point=middle)
+    torch.testing.assert_close(r.camera.K, faces.camera.K)
+    assert five_point_error(five_points(r.landmarks68), faces.five).max() < 1
+    distance = r.camera.centre.norm(dim=-1) / faces.camera.centre.norm(dim=-1)
+    assert (distance - 1).abs().max() < 0.03  # what nobody knows without the focal length
+    free = reconstruct_maps(faces.maps, tables, faces.image)
+    known, guessed = (pose_error(x.camera.R, faces.camera.R).rotation.mean() for x in (r, free))
+    assert known < guessed
+
+
+def test_a_batch_is_its_images_one_by_one(faces, tables):
+    """Nothing of one face leaks into another (but for the samples that are drawn)."""
+    part = Maps(*(x[:2] for x in (faces.maps.uv, faces.maps.depth, faces.maps.logit)))
+    both = reconstruct_maps(part, tables, faces.image[:2])
+    one = reconstruct_maps(Maps(part.uv[:1], part.depth[:1], part.logit[:1]), tables, faces.image[:1])
+    torch.testing.assert_close(both.landmarks68[:1], one.landmarks68, atol=0.1, rtol=0)
+    torch.testing.assert_close(both.landmarks68_direct[:1], one.landmarks68_direct, atol=1e-3, rtol=0)
+
+
+def test_nothing_to_see_is_flagged_and_everything_stays_finite(faces, tables):
+    """No confidence at all, a constant map, one row of pixels: found is False or the answer is finite."""
+    m = faces.maps
+    nobody = reconstruct_maps(replace(m, logit=torch.full_like(m.logit, -9)), tables, faces.image)
+    assert not nobody.found.any() and nobody.landmarks68_direct.isnan().all()
+    for odd in (
+        replace(m, logit=torch.full_like(m.logit, -200.0)),
+        replace(m, uv=torch.full_like(m.uv, 0.5)),
+        replace(m, logit=torch.where(torch.arange(64)[:, None] == 30, m.logit, -9.0)),
+        replace(m, uv=m.uv.flip(-1), logit=m.logit.flip(-1)),  # a mirrored face cannot be
+    ):
+        r = reconstruct_maps(odd, tables, faces.image)
+        for x in (r.camera.K, r.camera.R, r.camera.t, r.shape, r.landmarks68):
+            assert x.isfinite().all()
+
+
+def test_a_linear_camera_that_cannot_be_is_replaced_and_flagged(faces, tables):
+    """Depth inside out mirrors the linear camera, which the pinhole one with little depth hardly notices."""
+    inside_out = replace(faces.maps, depth=1 / faces.maps.depth.clamp(0.5) ** 3)
+    options = replace(DEFAULTS, camera="linear", centre_weight=0.0, depth_weight=0.0)
+    r = reconstruct_maps(inside_out, tables, faces.image, options)
+    assert r.linear_failed.any()
+    error = five_point_error(five_points(r.landmarks68), faces.five)
+    assert error[r.linear_failed].max() < 1.5
+
+
+def test_weak_perspective_gives_back_the_camera_that_made_the_points():
+    g = torch.Generator().manual_seed(0)
+    X = 60 * torch.randn(3, 50, 3, generator=g, dtype=torch.float64)
+    R = rotation_from_angles(torch.tensor([-0.4, 0.0, 0.5]), 0.1, torch.tensor([0.2, -2.0, 3.0]), dtype=torch.float64)
+    c = torch.tensor([[30.0, 31.0]], dtype=torch.float64)
+    pixels = 0.3 * X @ R[:, :2].mT + c
+    found_R, log_s, found_c = weak_perspective(X, torch.full((3, 50), 0.02, dtype=torch.float64), pixels)
+    torch.testing.assert_close(found_R, R, atol=1e-3, rtol=0)
+    torch.testing.assert_close(log_s.exp(), torch.full((3,), 0.3, dtype=torch.float64), atol=1e-3, rtol=0)
+    torch.testing.assert_close(found_c, c.expand(3, 2), atol=1e-2, rtol=0)
+
+
+def test_exact_correspondence_is_met_exactly_when_the_prior_is_silent(faces, tables):
+    """Gauss–Newton with a wrong derivative would stop elsewhere: residuals of a few hundredths of a pixel."""
+    index = sample_pixels(faces.mask.float(), 500, torch.Generator().manual_seed(0))
+    uv = gather_pixels(faces.maps.uv, index).contiguous()
+    mean, basis = tables.sample_shape(uv)
+    m = 0.5 * torch.randn(N, tables.n_shape, generator=torch.Generator().manual_seed(1))
+    X = mean + (basis @ m[:, None, :, None])[..., 0]
+    pixels, depth = project(faces.camera, X)
+    fit = fit_correspondence(
+        tables, uv, depth, torch.ones(N, 500), pixels, evidence=torch.full((N,), 5e5), distance_spread=100.0, steps=12
+    )
+    assert fit.residual.median() < 0.03
+    again, _ = project(fit.camera, X)
+    assert (again - pixels).norm(dim=-1).mean() < 0.5
+
+
+def test_reconstruct_runs_a_network(tables):
+    net = build_network("narrow").eval()
+    image = torch.rand(2, 3, 64, 64)
+    r = reconstruct(net, tables, image)
+    assert r.landmarks68.shape == (2, 68, 2) and r.maps.uv.shape == (2, 2, 64, 64)
+    direct = reconstruct_maps(r.maps, tables, image)
+    torch.testing.assert_close(direct.landmarks68, r.landmarks68)
+    assert pixel_coordinates(torch.tensor([[65]]), 64, torch.float32).tolist() == [[[1.0, 1.0]]]
