@@ -21,12 +21,20 @@ from facenb.rotation import exponential
 N_POSE = 7  # rotation 3, log s, c 2, log z₀
 # Farthest that one step of an iteration may go: radians, log px/mm, px, log mm.
 LARGEST_STEP = (0.25, 0.2, 4.0, 0.3)
-NEAREST, FARTHEST = 200.0, 5000.0  # mm
+NEAREST, FARTHEST = 200.0, 5000.0  # mm: nearer than any selfie, and where perspective is all but gone
+NEAREST_POINT = 0.1  # smallest D
 
 
 @dataclass(frozen=True)
 class Pose:
-    """R, log s, c and log z₀ of a batch."""
+    """R, log s, c and log z₀ of a batch.
+
+    Attributes:
+        R: model → camera axes, det +1.
+        log_scale: of s in px/mm.
+        centre: c, px.
+        log_distance: of z₀ in mm.
+    """
 
     R: Float[Tensor, "B 3 3"]
     log_scale: Float[Tensor, " B"]
@@ -45,9 +53,10 @@ class Pose:
         return self._scale(U) * U[..., :2] + self.centre[:, None], U
 
     def _scale(self, U: Tensor) -> Float[Tensor, "B K 1"]:
-        """s / D: px per mm at each point."""
+        """s / D: px per mm at each point. A point nearer to the camera than a tenth of z₀, or behind it, is no face's:
+        D stops there, so that nothing is divided by zero."""
         D = 1 + U[..., 2:] * (-self.log_distance).exp()[:, None, None]
-        return self.log_scale.exp()[:, None, None] / D.clamp_min(0.1)
+        return self.log_scale.exp()[:, None, None] / D.clamp_min(NEAREST_POINT)
 
     def jacobian(
         self, U: Float[Tensor, "B K 3"], g: Float[Tensor, "B K C 2"]
@@ -89,8 +98,13 @@ class Pose:
 
 
 def pose_of(camera: Camera, centre: Float[Tensor, " 3"]) -> Pose:
-    """A pinhole camera with square pixels as a pose about `centre` (mm); distances beyond sense are limited."""
+    """A pinhole camera with square pixels as a pose about `centre` (mm): the inverse of `Pose.camera`.
+
+    Distances beyond sense are limited to [`NEAREST`, `FARTHEST`]; the face keeps its scale and its place in the
+    picture. A camera that has the face behind it, which only a failed fit says, gives a pose that is finite and wrong.
+    """
     middle = camera.R @ centre + camera.t  # B 3
     z = middle[:, 2].clamp(NEAREST, FARTHEST)
+    in_front = torch.where(middle[:, 2] > 0, middle[:, 2], z)
     image = (camera.K @ middle[..., None])[..., 0]
-    return Pose(camera.R, (camera.K[:, 0, 0] / z).log(), image[:, :2] / image[:, 2:], z.log())
+    return Pose(camera.R, (camera.K[:, 0, 0] / in_front).log(), image[:, :2] / image[:, 2:], z.log())
