@@ -18,6 +18,7 @@ from facenb.model_source import load_model
 from facenb.morphable_model import MorphableModel
 from facenb.networks import MULTIPLE, build_network
 from facenb.pretrain_task import PretrainTask
+from facenb.residual_task import ResidualTask
 from facenb.task import Task
 from facenb.train_config import TrainConfig
 from facenb.train_log import read_log
@@ -57,7 +58,11 @@ def main_training(config: train_words.Config) -> Path:
     model = load_model(config.model).truncate(config.identity, config.expression, config.albedo)
     faces = face_tables(model, flatten(model), texels=config.map_size)
     fabric = launch(config)
-    task = DistilTask(network, faces.to(fabric.device), config.size, photometric=config.photometric)
+    faces = faces.to(fabric.device)
+    if config.loss == "distil":
+        task: Task = DistilTask(network, faces, config.size, photometric=config.photometric)
+    else:
+        task = ResidualTask(network, faces.tables, config.size)
     return _run(task, images, config, fabric)
 
 

@@ -57,7 +57,7 @@ class TrainState:
     def save(self, config: TrainConfig) -> Path:
         """Write a checkpoint; raises CheckpointError where that fails."""
         state = self.task.state_dict()
-        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        tensors = {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}  # no shared ones
         facts = {
             "task": self.task.name,
             "about": self.task.about,

@@ -64,12 +64,32 @@ def test_pretrain_writes_weights_a_log_and_what_it_was_told(words, tmp_path, cap
     assert "5 images; 1 files left out, broken.png: " in capsys.readouterr().err
 
 
-def test_train_goes_on_from_weights(words, first_weights, tmp_path):
-    assert run("train", *words, "--weights", first_weights, "--map-size", 48) == 0
+@pytest.mark.parametrize("loss, curve", [("distil", "energy"), ("residual", "inliers")])
+def test_train_goes_on_from_weights(words, first_weights, tmp_path, loss, curve):
+    assert run("train", *words, "--weights", first_weights, "--map-size", 48, "--loss", loss) == 0
     about = read_about(tmp_path / "run" / "weights.safetensors")
-    assert about["task"] == "distil" and about["face model"] == "tiny random model"
+    assert about["task"] == loss
     assert (about["shape components"], about["albedo components"]) == (10, 5)  # it has no more
-    assert {"loss", "energy", "accepted"} <= read_log(tmp_path / "run")[-1].keys()
+    assert {"loss", curve} <= read_log(tmp_path / "run")[-1].keys()
+
+
+@pytest.mark.parametrize("loss", ["distil", "residual"])
+def test_the_main_training_resumes_to_the_same_weights(words, first_weights, tmp_path, loss):
+    """What the tasks adapt by themselves, typical energies and prior weights, comes back as well."""
+    more = ("--weights", first_weights, "--map-size", 48, "--loss", loss, "--drop-at", 1, "--drop-by", 1)
+    assert run("train", *words, *more, "--steps", 4, "--out", tmp_path / "whole") == 0
+    for steps in (2, 4):
+        assert run("train", *words, *more, "--steps", steps) == 0
+    whole, parts = (load_weights(tmp_path / name / "weights.safetensors").state_dict() for name in ("whole", "run"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_the_two_losses_do_not_mix_in_one_folder(words, first_weights, capsys):
+    more = ("--weights", first_weights, "--map-size", 48, "--steps", 1)
+    assert run("train", *words, *more) == 0
+    capsys.readouterr()
+    assert run("train", *words, *more, "--loss", "residual") == 2
+    assert "a checkpoint of distil, not of residual; choose another --out" in capsys.readouterr().err
 
 
 def test_a_command_given_again_resumes_and_ends_the_same(words, tmp_path, capsys):

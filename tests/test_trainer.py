@@ -173,6 +173,18 @@ def test_a_bad_step_is_skipped_counted_and_leaves_no_trace(tmp_path, trouble):
     assert np.isfinite(task.weight)
 
 
+def test_a_statistic_that_is_not_a_number_never_reaches_the_task(tmp_path):
+    """A running mean would stay NaN for ever."""
+
+    class Spoilt(TinyTask):
+        def step(self, images, generator):
+            result = super().step(images, generator)
+            return replace(result, statistics={"power": torch.tensor(float("nan"))}) if self.steps == 3 else result
+
+    task, _ = run(tmp_path, Spoilt(), steps=6)
+    assert np.isfinite(task.weight) and facts(tmp_path)["position"]["skipped"] == 1
+
+
 def test_a_skipped_step_moves_nothing(tmp_path):
     """Ten steps, of which the last fails, and nine steps: the same weights."""
     nine, average = run(tmp_path / "9", steps=9, drop_at=(), drop_by=())

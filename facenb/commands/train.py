@@ -14,8 +14,9 @@ SHORT = "the main training, from photos without labels"
 ABOUT = """\
 Train a network, begun by `facenb pretrain`, on photos without any label.
 
-Each photo is fitted from what the network says, as well as the photo's own residual allows, and
-the network is taught to say that at once.
+--loss distil fits each photo from what the network says, as well as the photo's own residual
+allows, and teaches the network to say that at once. --loss residual is the paper's: it follows
+the gradient of the residuals.
 
 It writes to the folder DIR of --out
   weights.safetensors   the network, at the end
@@ -30,6 +31,7 @@ system are skipped and counted; ten in a row end the run.
 EXAMPLES = """\
 examples:
   facenb train faces --weights pretrained/weights.safetensors --out trained
+  facenb train faces --weights w.safetensors --out paper --loss residual --lr 5e-5 --steps 300
   facenb train faces --weights w.safetensors --out trained --precision bf16 --devices 8
   torchrun --nproc-per-node 8 -m facenb train faces --weights w.safetensors --out trained
   facenb train --config train.toml      # images = "faces", weights = "w.safetensors", ...
@@ -43,6 +45,7 @@ class Config(TrainConfig):
     weights: Annotated[Path, Option("weights to begin with: weights.safetensors of `facenb pretrain`", "FILE")]
     steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 12_000
     lr: Annotated[float, Option("learning rate of Adam", "NUMBER", at_least=0)] = 1e-3
+    loss: Annotated[str, Option("what to learn from", choices=("distil", "residual"))] = "distil"
     size: Annotated[int, Option("side of what the network sees, a multiple of 16", "PIXELS", at_least=16)] = 64
     model: Annotated[
         str, Option('face model: "open", or the path of one that `facenb fit` takes, too', "open|PATH")
@@ -51,7 +54,7 @@ class Config(TrainConfig):
     expression: Annotated[int, Option("components of expression, the first N", "N", at_least=1)] = 20
     albedo: Annotated[int, Option("components of albedo, the first N", "N", at_least=1)] = 40
     map_size: Annotated[int, Option("side of the model's map over the flattened face", "TEXELS", at_least=16)] = 160
-    photometric: Annotated[bool, Option("also change exposure, tone and colour of the images at random")] = True
+    photometric: Annotated[bool, Option("distil: the network sees other exposure, tone and colour than the fit")] = True
 
 
 def run(config: Config) -> None:
