@@ -27,6 +27,11 @@ def wrap(degrees: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
     return (degrees + 180) % 360 - 180
 
 
+def ear_room(azimuth: Float[np.ndarray, " U"], y: Float[np.ndarray, "R U"]) -> Float[np.ndarray, "R U"]:
+    """1 over the ears, falling to 0 around them: where sheets that cover ears must stand off (the cage has none)."""
+    return np.exp(-(((np.abs(azimuth) - 98) / 20) ** 2)) * np.exp(-(((y - 2) / 38) ** 2))
+
+
 def sheet(
     name: str,
     cage: Cage,

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from facenb.open_model import named_expressions
 
-RESIDUAL_SD = (0.12, 0.38)  # of the natural variation that is always added
+RESIDUAL_SD = (0.08, 0.33)  # of the natural variation that is always added
 MOODS = {  # chance, then actions with their ranges of strength
     "neutral": (0.24, {}),
     "closed smile": (0.18, {"smile": (0.35, 1.1)}),

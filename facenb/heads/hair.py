@@ -9,13 +9,13 @@ Units mm; angles in degrees from the front, growing to the subject's left; colou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from facenb.heads.cage import N_COLUMNS, Cage
-from facenb.heads.cage_sheet import angles_and_heights, sheet, wrap
+from facenb.heads.cage_sheet import angles_and_heights, ear_room, sheet, wrap
 from facenb.heads.mesh_tools import ramp
 from facenb.heads.parts import Part
 from facenb.heads.patterns import ROWS, pattern
@@ -56,7 +56,6 @@ class HairStyle:
     tips: float = 0.0  # how much lighter the ends are
     bun: str = ""  # "", "bun", "top knot", "ponytail"
     painted: float = 0.9  # how dark hair tints the skin of the scalp
-    extra: dict[str, float] = field(default_factory=dict)
 
 
 def random_hair_colour(darkness: float, age: float, rng: np.random.Generator) -> Float[np.ndarray, " 3"]:
@@ -67,7 +66,7 @@ def random_hair_colour(darkness: float, age: float, rng: np.random.Generator) ->
         grey = rng.uniform(0.3, 1)
         melanin, red = melanin * (1 - 0.9 * grey), red * (1 - grey)
     linear = hair_colour(melanin, red)
-    if rng.random() < 0.025:  # dyed
+    if rng.random() < 0.012:  # dyed
         linear = rng.uniform(0.02, 0.5, 3)
     return (np.clip(linear, 0, 1) ** (1 / 2.2)).astype(np.float32)
 
@@ -199,8 +198,7 @@ def hair_shell(
         line = np.exp(-((wrap(azimuth - style.parting) / 9) ** 2)) * (1 - down)
         thick = thick * (1 - 0.6 * line)
     if style.covers_ears:
-        bump = np.exp(-(((np.abs(azimuth) - 98) / 20) ** 2)) * np.exp(-(((y - 2) / 38) ** 2))
-        thick = thick + bump * (16 - 0.5 * np.minimum(thick, 20)).clip(4)
+        thick = thick + ear_room(azimuth, y) * (16 - 0.5 * np.minimum(thick, 20)).clip(4)
     thick = thick + away * 0.25 * locks * np.minimum(thick, 8)
     if style.curl > 1.5:
         thick = thick + style.curl * 0.6 * pattern("curls", rng) * ramp(thick - 4, 8) * away

@@ -125,11 +125,15 @@ class HeadModel:
         return np.clip(self.albedo_mean + flat.reshape(len(albedo), -1, 3), 0, 1)
 
 
-@functools.cache
+_KEPT: list[HeadModel] = []  # at most one: it is large, and always the same
+
+
 def head_model(progress: bool = True) -> HeadModel:
-    """The head model of the open model, from the cache if possible. A damaged file is built again."""
-    model = open_model(progress=progress)
-    return _assemble(model, surroundings(model, progress=progress))
+    """The head model of the open model, from the cache if possible; the same object at every call."""
+    if not _KEPT:
+        model = open_model(progress=progress)
+        _KEPT.append(_assemble(model, surroundings(model, progress=progress)))
+    return _KEPT[0]
 
 
 def _assemble(model: MorphableModel, parts: dict) -> HeadModel:

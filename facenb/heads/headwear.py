@@ -12,20 +12,22 @@ import numpy as np
 from jaxtyping import Float
 
 from facenb.heads.cage import MIDDLE, Cage
-from facenb.heads.cage_sheet import angles_and_heights, sheet
+from facenb.heads.cage_sheet import angles_and_heights, ear_room, sheet
 from facenb.heads.clothes import EDGE, random_cloth
 from facenb.heads.mesh_tools import ramp
 from facenb.heads.parts import Part
 from facenb.heads.patterns import pattern
 
 KINDS = {"beanie": 0.24, "cap": 0.27, "hat": 0.11, "headband": 0.10, "headscarf": 0.18, "hood": 0.10}
+OVERLAP = 5.0  # mm that a brim begins above the edge of its crown
+WOMEN_WEAR = ("headscarf",)  # nine times in ten
 COVERS_HAIR = ("headscarf",)
 FLATTENS_HAIR = ("beanie", "cap", "hat", "hood", "headband")
 
 
-def random_headwear(rng: np.random.Generator) -> str:
-    """One of KINDS."""
-    chances = np.array(list(KINDS.values()))
+def random_headwear(man: float, rng: np.random.Generator) -> str:
+    """One of KINDS, for a man (1) or a woman (0)."""
+    chances = np.array([c * (1 - 0.9 * man if kind in WOMEN_WEAR else 1.0) for kind, c in KINDS.items()])
     return str(rng.choice(list(KINDS), p=chances / chances.sum()))
 
 
@@ -55,6 +57,7 @@ def _beanie(cage: Cage, moved: np.ndarray, rng: np.random.Generator) -> list[Par
     above = y - edge
     cuff = (ramp(above, 2) * ramp(rng.uniform(25, 45) - above, 3)) * (rng.random() < 0.7)
     thick = 8 + 3 * cuff + rng.uniform(0, 22) * ramp(y - 95, 40) + pattern("lumps", rng)
+    thick = thick + 8 * ear_room(azimuth, y)
     colour = _cloth(rng, y.shape, 0.05)
     colour = np.where(rng.random() < 0.3, colour * (1 - cuff[..., None]) + cuff[..., None] * random_cloth(rng), colour)
     ribs = 1 + 0.08 * np.sin(np.arange(y.shape[1]) * np.pi * 0.5)
@@ -114,7 +117,7 @@ def _brim(
     off = (azimuth - heading + 180) % 360 - 180
     order = np.arange(U) if full else np.argsort(off)[np.abs(np.sort(off)) < half_width]
     X = crown.vertices.reshape(*y.shape, 3)
-    start = _at_height(X[:, order], y[:, order], edge[order])  # n 3
+    start = _at_height(X[:, order], y[:, order], edge[order] + OVERLAP)  # n 3
     t = off[order] / half_width
     out = start - np.array([MIDDLE[0], 0, MIDDLE[2]])
     out[:, 1] = 0
@@ -166,7 +169,7 @@ def _scarf(cage: Cage, moved: np.ndarray, rng: np.random.Generator) -> list[Part
     oval = oval + 0.012 * waves
     alpha = np.clip(0.5 + 8 * (oval - 1), 0, 1)
     thick = 8 + 2.2 * waves + 1.2 * folds + rng.uniform(0, 16) * ramp(-np.cos(np.radians(azimuth)), 1) * ramp(y, 60)
-    thick = thick + rng.uniform(8, 18) * ramp(-y - 80, 40)
+    thick = thick + rng.uniform(8, 18) * ramp(-y - 80, 40) + 13 * ear_room(azimuth, y)
     colour = _cloth(rng, y.shape, 0.1, "waves")
     if rng.random() < 0.3:
         print_ = ramp(pattern("curls", rng) - 0.5, 0.5)
@@ -181,6 +184,6 @@ def _hood(cage: Cage, moved: np.ndarray, rng: np.random.Generator) -> list[Part]
     waves = pattern("waves", rng)
     oval = _opening(azimuth, y, rng.uniform(85, 112), rng.uniform(-160, -110), rng.uniform(58, 78))
     alpha = np.clip(0.5 + 8 * (oval - 1), 0, 1)
-    thick = rng.uniform(12, 26) + 3 * waves + 10 * ramp(y - 80, 40)
+    thick = rng.uniform(12, 26) + 3 * waves + 10 * ramp(y - 80, 40) + 6 * ear_room(azimuth, y)
     colour = _cloth(rng, y.shape, 0.1, "waves")
     return [sheet("hood", cage, moved, alpha, thick, colour, 0.8, loose=rng.uniform(0.3, 0.8), texture_noise=0.05)]

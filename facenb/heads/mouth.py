@@ -1,4 +1,4 @@
-"""Teeth, tongue and the dark behind them (book: *It learns*).
+"""Teeth, tongue and the dark behind them; lashes (book: *It learns*).
 
 MakeHuman's teeth and tongue follow the same coefficients as the face. Behind them a bag of dark red skin is hung into
 the model's mouth hole, so that an open mouth is not a hole through the head.
@@ -70,3 +70,11 @@ def mouth_parts(
              np.r_[sky, 0.04].astype(np.float32))
     )  # fmt: skip
     return parts
+
+
+def lashes(model: HeadModel, context: Float[np.ndarray, "C 3"], rng: np.random.Generator) -> Part:
+    """Lashes as a translucent fringe: at the size of a snapshot single hairs are not seen."""
+    X = context[model.whole.part["lashes"]]
+    colour = np.full(X.shape, rng.uniform(0.04, 0.16), np.float32)
+    sky = np.full(len(X), 0.7, np.float32)
+    return Part("lashes", X, model.whole.triangles["lashes"], colour, sky, opacity=float(rng.uniform(0.2, 0.6)))

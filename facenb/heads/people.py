@@ -19,7 +19,7 @@ from facenb.heads.hair import hair_shell, random_hair_colour, random_style
 from facenb.heads.head_model import HeadModel, head_model
 from facenb.heads.headwear import COVERS_HAIR, FLATTENS_HAIR, headwear, random_headwear
 from facenb.heads.mesh_tools import area_normals, carried, turned, unit
-from facenb.heads.mouth import mouth_parts
+from facenb.heads.mouth import lashes, mouth_parts
 from facenb.heads.occluders import random_occluder
 from facenb.heads.parts import Head, Part
 from facenb.heads.updo import tied_hair
@@ -36,6 +36,7 @@ CHANCES = {
     "make-up": 0.55,  # of women
     "brows": 0.4,
     "gaze": 0.7,
+    "lashes": 0.45,  # of women: those that show beyond the lids
 }
 
 
@@ -90,7 +91,7 @@ def _dress(
     on_chest = turned(cage.tight, cage.turn, angles, NECK) - cage.tight
     face_normals, body_normals = _joint_normals(model, face, body)
 
-    hat = random_headwear(rng) if rng.random() < CHANCES["hat"] else "none"
+    hat = random_headwear(man, rng) if rng.random() < CHANCES["hat"] else "none"
     style = random_style(man, age, random_hair_colour(darkness, age, rng), darkness, rng)
     if hat in FLATTENS_HAIR:
         flat = tuple(min(t, 6.0 if hat == "headband" else 2.5) for t in style.thick)
@@ -137,6 +138,8 @@ def _dress(
         Part("body", body, T, skin, model.body_sky, shine, gloss, normals=body_normals),
         *mouth_parts(model, face, context, rng),
     ]
+    if rng.random() < CHANCES["lashes"] * (1 - man):
+        parts.append(lashes(model, context, rng))
     if style.name not in ("bald", "shaved") and hat not in COVERS_HAIR:
         parts.append(hair)
         if style.bun:
