@@ -67,7 +67,7 @@ def build_scene(head: Head, wet: Float[np.ndarray, " F"]) -> Scene:
             opacity[first[i] : first[i + 1]] *= part.opacity
         strands = part.name.startswith(STRANDS)
         material[i] = (
-            part.specular / max(part.opacity, 0.1),  # a highlight lies on top, however clear the glass
+            part.specular / max(part.opacity, 0.15),  # a highlight lies on top, however clear the glass
             part.gloss,
             part.texture_noise,
             1.6 if strands else 0.9,

@@ -23,7 +23,8 @@ _DISPLAY = np.linspace(0, 1, 1024)
 LINEAR = np.where(_DISPLAY <= 0.04045, _DISPLAY / 12.92, ((_DISPLAY + 0.055) / 1.055) ** 2.4).astype(np.float32)
 VERTEX = 11  # numbers about a vertex: see `expose`
 MOST_PARTS = 6  # different parts in a pixel; more are lumped with the last
-WET = (np.float32(0.6), np.float32(70.0))  # specular and exponent of an eye
+WET = (np.float32(0.3), np.float32(120.0))  # specular and exponent of an eye
+LID_SHADE = np.float32(0.3)  # what lids and lashes take from its light
 F0, F1, F2 = np.float32(0), np.float32(1), np.float32(2)
 
 
@@ -104,12 +105,13 @@ def _shade(p, material, eye, light, out):
     """Linear colour of one surface element p, a row of V (see `expose`), into `out` (3,)."""
     x, y, z, nx, ny, nz = p[0], p[1], p[2], p[3], p[4], p[5]
     specular, exponent, grain = material[0], material[1], material[2]
-    if p[10] > 0:
-        specular += p[10] * (WET[0] - specular)
-        exponent += p[10] * (WET[1] - exponent)
     grid, strands, under = material[3], material[4], material[5]
     turn, sky, scale = eye.turn, light.sky, light.scale
     tone = F1
+    if p[10] > 0:
+        tone -= LID_SHADE * p[10]
+        specular += p[10] * (WET[0] - specular)
+        exponent += p[10] * (WET[1] - exponent)
     if grain > 0:
         f = F1 / max(grid, eye.pixel)  # finer than a pixel it would only sparkle
         g = f / strands

@@ -150,7 +150,7 @@ def _expose(
     triangle = np.full((S, S), -1, np.int32)
     barycentric = np.empty((S, S, 2), np.float32)
     nearest = np.zeros((S, S), np.float32)
-    draw(P, scene.T, scene.part_of, scene.closed, scene.opacity, triangle, barycentric, nearest)
+    draw(P, scene.T, scene.part_of, scene.closed, scene.opacity, SAMPLES, triangle, barycentric, nearest)
 
     radiance, skin = np.empty((size, size, 3), np.float32), np.empty((size, size), np.int32)
     turn = np.array([[1], [-1], [-1]], np.float32) * R  # model → viewer

@@ -2,9 +2,9 @@
 
 `facenb.rasterise` answers the same question exactly, for one surface, in float64. A snapshot asks it of some fifty
 thousand small triangles, some of them half transparent like the tips of hair, and several times per picture, so here it
-is asked in a simpler way, and with an *alpha test*. Transparency is drawn by lot: a triangle of opacity α covers a
-sample with probability α, decided by a hash of sample and triangle, and the mean over the nine samples of a pixel makes
-it smooth. No sorting, any number of layers, the same answer every time.
+is asked in a simpler way, and with an *alpha test*. Transparency is drawn by lot: of a pixel's nine samples a part of
+opacity α covers a share of α, and the mean makes it smooth. No sorting, any number of layers, the same answer every
+time.
 
 Conventions: pixels and depth as in `facenb.rasterise`, but counted in samples, and depth as its reciprocal: 1/z is
 linear on the screen, and needs a division per vertex only. 0 = too near, or nothing there.
@@ -35,20 +35,28 @@ def project(V, K, R, t, samples, out):
 
 
 @numba.njit(cache=True)
-def lot(x, y, t):
-    """A number in [0, 1) that depends on the three integers and looks random (a hash)."""
-    h = np.uint32(x) * np.uint32(374761393) + np.uint32(y) * np.uint32(668265263) + np.uint32(t) * np.uint32(2246822519)
+def lot(x, y, k, part):
+    """The number in [0, 1) that sample (x, y) draws for a part.
+
+    The k × k samples of a pixel draw one number from each k²-th of the interval, so that a part of opacity α covers a
+    share of α of them, but for rounding; which sample draws which, and the rounding, is decided by a hash.
+    """
+    h = np.uint32(x // k) * np.uint32(374761393) + np.uint32(y // k) * np.uint32(668265263)
+    h += np.uint32(part) * np.uint32(2246822519)
     h = (h ^ (h >> np.uint32(13))) * np.uint32(1274126177)
     h = (h ^ (h >> np.uint32(16))) * np.uint32(2654435761)
-    return np.float32((h >> np.uint32(8)) & np.uint32(0xFFFFFF)) / np.float32(16777216.0)
+    h ^= h >> np.uint32(15)
+    turn, rest = h & np.uint32(0xFF), (h >> np.uint32(8)) & np.uint32(0xFFFF)
+    stratum = (4 * (x % k + k * (y % k)) + int(turn)) % (k * k)  # 4 and 9 have no common divisor
+    return (np.float32(stratum) + np.float32(rest) / np.float32(65536)) / np.float32(k * k)
 
 
 @numba.njit(cache=True, error_model="numpy")
-def draw(P, T, part_of, closed, alpha, triangle, barycentric, nearest):
+def draw(P, T, part_of, closed, alpha, samples, triangle, barycentric, nearest):
     """Draw triangles T (n, 3) of projected vertices P (V, 3) with opacities alpha (V,) into the sample arrays.
 
     Of parts that are `closed` only the outside is drawn. triangle (H, W) int32, −1 = none; barycentric (H, W, 2), the
-    first two perspective-correct ones; nearest (H, W), 1/z, to be given as zeros.
+    first two perspective-correct ones; nearest (H, W), 1/z, to be given as zeros; `samples` to a pixel each way.
     """
     H, W = triangle.shape
     for t in range(T.shape[0]):
@@ -85,7 +93,7 @@ def draw(P, T, part_of, closed, alpha, triangle, barycentric, nearest):
                 w = b0 + b1 + b2
                 if w <= nearest[y, x]:
                     continue
-                if not opaque and lot(x, y, t) * w >= b0 * a0 + b1 * a1 + b2 * a2:
+                if not opaque and lot(x, y, samples, part_of[t]) * w >= b0 * a0 + b1 * a1 + b2 * a2:
                     continue
                 nearest[y, x] = w
                 triangle[y, x] = t
@@ -131,7 +139,7 @@ def shadow_map(V, T, part_of, closed, alpha, to_lamp, centre, scale, depth):
                 if l0 < 0 or l1 < 0 or l2 < 0:
                     continue
                 z = l0 * L[i, 2] + l1 * L[j, 2] + l2 * L[k, 2]
-                if z > depth[y, x] and (opacity >= 1 or lot(x, y, t) < opacity):
+                if z > depth[y, x] and (opacity >= 1 or lot(x, y, 3, part_of[t]) < opacity):
                     depth[y, x] = z
 
 
