@@ -100,10 +100,10 @@ def _garment(
 ) -> Part:
     keep, triangles, azimuth = model.garment
     rest = model.whole.mean[model.whole.part["body"]][keep]
-    edge = _around(azimuth, heights, half_width)
+    edge = _around(azimuth, heights, half_width).astype(np.float32)
     alpha = np.clip(0.5 + (edge - rest[:, 1]) / EDGE, 0, 1).astype(np.float32)
-    wave = rng.standard_normal((5, 3)) / 28
-    folds = np.sin(rest @ wave.T + rng.uniform(0, 6, 5)).sum(1)
+    wave, phase = rng.standard_normal((5, 3), np.float32) / 28, rng.uniform(0, 6, 5).astype(np.float32)
+    folds = np.sin(wave @ rest.T + phase[:, None]).sum(0)
     away = np.clip((edge - rest[:, 1]) / 60, 0, 1)
     X = body[keep] + (thick + away * (5 + 2.2 * folds))[:, None] * normals[keep]
     sky = model.body_sky[keep] * (1 - 0.25 * ramp(-folds - 1, 2))

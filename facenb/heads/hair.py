@@ -179,8 +179,8 @@ def hair_shell(
     strands, locks, lumps = pattern("strands", rng), pattern("locks", rng), pattern("lumps", rng)
     wave = pattern("waves", rng) if style.curl > 1.5 else locks
     # each column's end is ragged, and its edge wanders sideways on the way down
-    wander = (1.2 * locks + (0.35 * style.curl) * wave) * np.linspace(0.3, 1.5, R)[:, None]
-    end = end_heights(style, wrap(azimuth + 1.6 * wander))
+    wander = (1.2 * locks + (0.35 * style.curl) * wave) * np.linspace(0.3, 1.5, R, dtype=np.float32)[:, None]
+    end = end_heights(style, wrap(azimuth + 1.6 * wander)).astype(np.float32)
     end = end + style.ragged * (0.7 * strands + 0.6 * locks)
     above = y - end  # mm
     alpha = np.clip(0.5 + above / (1.2 * style.ragged + 7.0), 0, 1).astype(np.float32)
@@ -188,7 +188,7 @@ def hair_shell(
     back = (-np.cos(np.radians(azimuth))).clip(0) ** 2
     down = ramp(60 - y, 60)  # 0 on top, 1 at the sides
     top, side, rear = style.thick
-    away = ramp(np.arange(R) - 2, 8)[:, None]  # all columns meet at the crown: no ridges there
+    away = ramp(np.arange(R, dtype=np.float32) - 2, 8)[:, None]  # all columns meet at the crown: no ridges there
     thick = (1 - down) * top + down * (back * rear + (1 - back) * side)
     thick = thick * (1 + away * (style.lumps * lumps + 0.8 * style.lumps * pattern("shape", rng)))
     taper = ramp(above - 2, 8 + 0.35 * thick)  # thin at a hairline
@@ -204,13 +204,13 @@ def hair_shell(
         thick = thick + style.curl * 0.6 * pattern("curls", rng) * ramp(thick - 4, 8) * away
 
     wave = style.curl * 0.5 * wave * ramp(40 - y, 60) if style.curl > 0.5 else None
-    shade = style.strands * (0.9 * strands + 0.5 * locks + 0.35 * rng.standard_normal(U))
+    shade = style.strands * (0.9 * strands + 0.5 * locks + 0.35 * rng.standard_normal(U, np.float32))
     if style.curl > 1.5:
         shade = shade + 0.12 * pattern("curls", rng)
     shade = shade + style.tips * ramp(20 - above, 60) - 0.15 * (1 - taper)
     if style.parting is not None:
         shade = shade - 0.35 * line
-    colour = style.colour * np.exp(shade[..., None] * np.array([0.9, 1.0, 1.1]))
+    colour = style.colour * np.exp(shade[..., None] * np.array([0.9, 1.0, 1.1], np.float32))
     sky = 0.62 + 0.38 * np.maximum(1 - down, ramp(thick - 3, 8)) - 0.2 * ramp(-y - 40, 50) * (1 - style.loose)
     part = sheet(
         "hair",
