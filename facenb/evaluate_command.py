@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from facenb.atomic import atomic_path
 from facenb.config import ConfigError
-from facenb.evaluation import BATCH, TestSet, baselines, evaluate, machine, photo_set, rendered_set, table
+from facenb.evaluation import BATCH, EvaluationSet, baselines, evaluate, machine, photo_set, rendered_set, table
 from facenb.labelled_photos import read_labelled_photos
 from facenb.model_source import OPEN, load_model
 from facenb.reconstruction import ReconstructionOptions, reconstruction_tables
@@ -52,7 +52,7 @@ def evaluate_set(
     def bar(what: str, items):
         return tqdm(items, desc=what, disable=None if progress else True)
 
-    def batches(what: str, test: TestSet):
+    def batches(what: str, test: EvaluationSet):
         return bar(what, range(0, len(test), BATCH))
 
     if rendered:

@@ -46,7 +46,7 @@ CURVE = tuple(range(0, 31))  # %, where the cumulative error is written down
 
 
 @dataclass(frozen=True)
-class TestSet:
+class EvaluationSet:
     """N square pictures with five true points (px); rendered ones with the whole truth, photos perhaps with failures.
 
     `missed[i]`: no face was found in photo i (with `framing="find"`), so that picture i means nothing.
@@ -61,13 +61,13 @@ class TestSet:
         return len(self.images)
 
 
-def rendered_set(folder: str | Path, limit: int | None = None) -> TestSet:
+def rendered_set(folder: str | Path, limit: int | None = None) -> EvaluationSet:
     """The first `limit` pictures of a folder that `facenb render` wrote. Raises ShardError as `read_truth` does."""
     images, truth = open_images(folder), read_truth(folder)
     n = min(len(images), limit or len(images))
     truth = Truth(**{name: getattr(truth, name)[:n] for name in Truth.__dataclass_fields__})
     pictures = torch.stack([images[i] for i in range(n)]).float() / 255
-    return TestSet(pictures, truth.landmarks5, truth, torch.zeros(n, dtype=torch.bool))
+    return EvaluationSet(pictures, truth.landmarks5, truth, torch.zeros(n, dtype=torch.bool))
 
 
 def photo_set(
@@ -76,7 +76,7 @@ def photo_set(
     size: int,
     finder: tuple[nn.Module, UVModel] | None = None,
     progress: Iterable | None = None,
-) -> TestSet:
+) -> EvaluationSet:
     """Photos cropped to the network's frame: about the five true points, or, with a `finder`, wherever it finds a face.
 
     About the true points means: centred on them, at the training scale by the best similarity of the mean face, but
@@ -93,14 +93,14 @@ def photo_set(
         crops.append(cut_out(photo, theta[None], size)[0])
         five.append(move_points(theta[None], points.float()[None])[0])
         missed.append(finder is not None and found is None)
-    return TestSet(torch.stack(crops), torch.stack(five), None, torch.tensor(missed))
+    return EvaluationSet(torch.stack(crops), torch.stack(five), None, torch.tensor(missed))
 
 
 def evaluate(
     net: nn.Module,
     model: MorphableModel,
     tables: UVModel,
-    test: TestSet,
+    test: EvaluationSet,
     refine: int = 0,
     options: ReconstructionOptions = DEFAULTS,
     progress: Iterable | None = None,
@@ -150,7 +150,7 @@ def evaluate(
     return results | {"curve": {"percent_of_inter_ocular": list(CURVE), **curve}}
 
 
-def baselines(test: TestSet, model: MorphableModel) -> dict[str, object]:
+def baselines(test: EvaluationSet, model: MorphableModel) -> dict[str, object]:
     """Five-point errors of two answers that need no network: what it must beat, and what shape is worth.
 
     "mean_landmarks" says the same for every picture, the set's own mean. "oracle_similarity" knows the truth but not
