@@ -29,6 +29,9 @@ from facenb.scaled_pose import N_POSE, Pose
 from facenb.softplus_clamp import softplus_clamp
 
 DARKEST = 0.3  # reciprocal shading below which a point would be brighter than any photo
+RISE = 0.3  # cosine over which a point that turns into sight comes to count in full
+EASIER, HARDER, DAMPING = 0.4, 6.0, (1e-4, 1e3)  # damping's factor after a good step and after a bad one; its limits
+FARTHEST_M, STEP_M, STEP_H = 3.0, 1.0, 2.0  # standard deviations: of m ever, of m and of h in a step
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class RefinementOptions:
     """
 
     steps: int = 8
-    noise: float = 0.05
-    misplaced: float = 0.3
+    noise: float = 0.03
+    misplaced: float = 0.6
     outlier: float = 5.0
     shape_prior: float = 3.0
     albedo_prior: float = 3.0
@@ -120,8 +123,12 @@ def refine(
 ) -> Refined:
     """The face that explains `image` best, near the given pose and shape; batched, without gradient.
 
+    A step that would raise the energy is not taken, and the next one is shorter. From finite input the answer is
+    finite, for a black picture and a face outside the frame as well.
+
     Args:
         image: in the colour space of the model's albedo, [0, 1].
+        pose, m: where to start; two pixels beside the truth is near enough.
         confidence: of the network that each pixel shows the face; 1 everywhere if there is no network.
         trace: called with the number of each step and the best face so far.
     """
@@ -134,7 +141,7 @@ def refine(
             trace(step, _refined(state))
         proposed = problem.evaluate(*problem.step(state, damping))
         better = proposed.energy < state.energy
-        damping = torch.where(better, damping * 0.4, damping * 6).clamp(1e-4, 1e3)
+        damping = torch.where(better, damping * EASIER, damping * HARDER).clamp(*DAMPING)
         state = _choose(better, proposed, state)
     result = _refined(state)
     if trace is not None:
@@ -154,6 +161,7 @@ class _Problem:
         self.prior_distance = math.log(options.distance_spread) ** -2
 
     def _seen(self, pose: Pose, m: Tensor) -> tuple[Tensor, ...]:
+        """x, U, colour, slope, F and weight, not yet robust, of points; those at the picture's rim have no slope."""
         o = self.options
         X = self.points.at(m) - self.points.centre  # B K 3
         x, U = pose.project(X)
@@ -162,7 +170,7 @@ class _Problem:
         N = self.points.normals(m)
         facing = ((N @ pose.R.mT) * -normalize(U + pose.offset[:, None], dim=-1)).sum(-1)
         inside = ((x > 0.5) & (x < x.new_tensor([self.W - 1.5, self.H - 1.5]))).all(-1)
-        visible = ((facing - o.grazing) / 0.3).clamp(0, 1) * inside
+        visible = ((facing - o.grazing) / RISE).clamp(0, 1) * inside
         return x, U, colour, slope, sh_basis(N), visible * (values[..., 9] + o.believe)
 
     def first_light(self, pose: Pose, m: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,14 +178,12 @@ class _Problem:
         o, points = self.options, self.points
         _, _, i, _, F, weight = self._seen(pose, m)
         B, K, _ = i.shape
-        gain = (weight[..., None] * points.albedo_mean).sum((1, 2)) / (weight[..., None] * i).sum((1, 2)).clamp_min(
-            1e-6
-        )
+        w = weight[..., None]
+        gain = (w * points.albedo_mean).sum((1, 2)) / (w * i).sum((1, 2)).clamp_min(1e-6)
         self.white[..., 0] = (gain / SH_CONSTANTS[0])[:, None]
         inverse = gain[:, None, None].expand(B, K, 3)
-        prior = torch.cat(
-            [i.new_full((27,), o.light_prior / o.noise**2 * K), i.new_full((points.n_albedo,), o.albedo_prior)]
-        )
+        prior = i.new_full((27 + points.n_albedo,), o.albedo_prior)
+        prior[:27] = o.light_prior / o.noise**2 * K
         for _ in range(2):
             row = weight.sqrt()[..., None] / inverse / o.noise  # B K 3
             J = self._colour_columns(i * row, F, row)
@@ -200,6 +206,7 @@ class _Problem:
         return J.flatten(1, 2)
 
     def evaluate(self, pose: Pose, m: Tensor, l: Tensor, h: Tensor) -> _State:
+        """Residuals, robust weights and energy of a face. The light's prior, weak, steers steps but has no energy."""
         o = self.options
         x, U, colour, slope, F, weight = self._seen(pose, m)
         albedo = self.points.colours(h).clamp_min(0)
@@ -217,18 +224,23 @@ class _Problem:
             pose, m, l, h, x, U, colour, slope, F, albedo, inverse, residual, sigma, weight, (data + prior) / total
         )
 
-    def step(self, s: _State, damping: Tensor) -> tuple[Pose, Tensor, Tensor, Tensor]:
-        """One damped Gauss–Newton step for everything."""
-        o, points = self.options, self.points
-        B, K, _ = s.colour.shape
+    def linearise(self, s: _State) -> tuple[Float[Tensor, "B 3K n"], Float[Tensor, "B 3K"]]:
+        """J and r, rows weighted; columns: pose 7, m, l 27, h. Weights and normals count as constants: that shading
+        turns with the shape is for the next evaluation to see."""
         row = s.weight.sqrt() / s.sigma  # B K
         g = s.slope * row[..., None, None]  # B K 3 2
         J_pose, J_point = s.pose.jacobian(s.U, g)  # B K 3 7, B K 3 3
-        J_shape = torch.einsum("bkcj,kjn->bkcn", J_point, points.shape)
+        J_shape = torch.einsum("bkcj,kjn->bkcn", J_point, self.points.shape)
         light = s.albedo / s.inverse.square() * row[..., None]
         J_colour = self._colour_columns(light, s.F, row[..., None] / s.inverse)
         J = torch.cat([J_pose.flatten(1, 2), J_shape.flatten(1, 2), J_colour], -1)  # B 3K n
-        r = (s.residual * row[..., None]).flatten(1)
+        return J, (s.residual * row[..., None]).flatten(1)
+
+    def step(self, s: _State, damping: Tensor) -> tuple[Pose, Tensor, Tensor, Tensor]:
+        """One damped Gauss–Newton step for everything."""
+        o, points = self.options, self.points
+        J, r = self.linearise(s)
+        B, K = s.weight.shape
         n_shape = N_POSE + points.n_shape
         prior = J.new_zeros(J.shape[-1])
         prior[N_POSE - 1] = o.shape_prior * self.prior_distance
@@ -244,9 +256,9 @@ class _Problem:
         d_m, d_l, d_h = delta[:, N_POSE:].split([points.n_shape, 27, points.n_albedo], 1)
         return (
             s.pose.move(delta[:, :N_POSE]),
-            (s.m + d_m.clamp(-1, 1)).clamp(-3, 3),
+            (s.m + d_m.clamp(-STEP_M, STEP_M)).clamp(-FARTHEST_M, FARTHEST_M),
             s.l + d_l.unflatten(1, (3, 9)),
-            s.h + d_h.clamp(-2, 2),
+            s.h + d_h.clamp(-STEP_H, STEP_H),
         )
 
 
