@@ -105,7 +105,9 @@ def _default(field: _Field) -> str:
     """For the help; silence where the default is to do without."""
     if any(field.default is nothing for nothing in (MISSING, None, False, ())):
         return ""
-    return " (default: on)" if field.default is True else f" (default: {field.default})"
+    if field.default is True:
+        return " (default: on)"
+    return f" (default: {' '.join(map(str, field.default)) if field.many else field.default})"
 
 
 def _fields(command: type) -> list[_Field]:

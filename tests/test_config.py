@@ -22,6 +22,7 @@ class Command:
     zero: Annotated[int, Option("none, or some")] = 0
     careful: Annotated[bool, Option("look twice")] = True
     log: Annotated[Path | None, Option("where to tell", "FILE")] = None
+    parts: Annotated[tuple[float, ...], Option("where")] = (0.5, 0.8)
     share: Annotated[float, Option("how much of it", at_least=0, at_most=1)] = 0.5
 
 
@@ -129,6 +130,7 @@ def test_help_tells_defaults_and_choices():
     assert "--colour red|green which (default: red)" in text
     assert "how large (default: 0.5)" in text and "none, or some (default: 0)" in text
     assert "look twice (default: on)" in text
+    assert "where (default: 0.5 0.8)" in text
     assert "say more (default" not in text and "who (default" not in text
 
 

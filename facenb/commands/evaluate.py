@@ -11,13 +11,14 @@ NAME = "evaluate"
 SHORT = "errors of a trained network on a test set"
 
 ABOUT = """\
-Compare what a network says with the truth: landmarks (Direct and Fitted, mean error of five points in
-percent of the distance of the eyes), overlap of the masks, correspondence (texels of a 320 map), depth,
-pose and vertices; beside baselines that need no network. All numbers go to a JSON file, with the
-options, the machine and the version; a table is printed.
+Compare what a network says with the truth: landmarks (Direct and Fitted, mean error of five
+points in percent of the distance of the eyes), overlap of the masks, correspondence (texels of
+a 320 map), depth, pose and vertices; beside baselines that need no network. All numbers go to a
+JSON file, with the options, the machine and the version; a table is printed.
 
-DATA is a folder that `facenb render` wrote, or photos with five marked points (the eyes from left to
-right in the picture, nose, corners of the mouth from left to right): a list, or a folder with one list:
+DATA is a folder that `facenb render` wrote, or photos with five marked points (the eyes from left
+to right in the picture, nose, corners of the mouth from left to right): a list, or a folder with
+one list:
 
   list.txt    name x1 y1 x2 y2 x3 y3 x4 y4 x5 y5       also CelebA's and MAFL's own,
               list_landmarks_align_celeba.txt beside the folder img_align_celeba
