@@ -77,7 +77,7 @@ def encode_truth(truth: SnapshotTruth) -> bytes:
 
 def encode_image(image: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG", compress_level=4)
+    Image.fromarray(image).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 

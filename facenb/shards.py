@@ -4,11 +4,11 @@
     images-00000.tar    000000000.png, 000000001.png, ... `shard_size` of them
     truth-00000.tar     000000000.npz, ... what is known about each: evaluation only, so apart from the pictures
 
-This is the WebDataset layout: `tar xf` opens it, the `webdataset` package and Hugging Face's `datasets` stream it from a
-disk or over a network, and a table of offsets gives random access to every picture without unpacking. A few large files
-instead of a hundred thousand small ones, and one pass of reading, is what disks and networks like; the standard library
-writes it. Pictures are PNG: those that shall look compressed have been through JPEG already, a second time would stamp
-all of them with the same traces, and a PNG reads back on every machine as exactly the pixels that were rendered.
+This is the WebDataset layout: `tar xf` opens it, the `webdataset` package and Hugging Face's `datasets` stream it from
+a disk or over a network, and a table of offsets gives random access to every picture without unpacking. A few large
+files instead of a hundred thousand small ones, and one pass of reading, is what disks and networks like; the standard
+library writes it. Pictures are PNG: those that shall look compressed have been through JPEG already, a second one
+would stamp all with the same traces, and a PNG reads back on every machine as exactly the pixels that were rendered.
 
 A shard appears whole or not at all, its truth before its pictures; so what is missing can be made later.
 """

@@ -5,13 +5,17 @@ import pytest
 import torch
 
 from facenb.camera import Camera, project
+from facenb.colour import to_linear
 from facenb.flatten import flatten
 from facenb.heads import Head, Part
 from facenb.open_model import open_model
 from facenb.rotation import angles_from_rotation
 from facenb.snapshots import BLOCK, five_points, render_snapshot, render_snapshots
-from facenb.snapshots.pose import frame, random_pose
-from facenb.snapshots.snapshot import photographed
+from facenb.snapshots.light import Light
+from facenb.snapshots.pose import Pose, frame, random_pose
+from facenb.snapshots.scene import build_scene, coarse_triangles
+from facenb.snapshots.snapshot import expose_scene, photographed
+from facenb.snapshots.visibility import lot
 
 SIZE = 64
 
@@ -175,3 +179,52 @@ def test_what_covers_the_face_is_not_face(model, part):
 def test_beards_and_clear_glass_leave_it_a_face(model, part):
     alone, covered = mask_behind(model, part)
     assert (alone == covered).mean() > 0.995
+
+
+def test_fewer_triangles_cover_the_same_surface(model):
+    """A coarse face keeps its orientation and nearly its area, in a quarter of the triangles."""
+    X, T = model.shape_mean.double().numpy(), model.triangles.numpy()
+    coarse = coarse_triangles(X, T, 5.0)
+    assert len(coarse) < len(T) / 3
+
+    def vector_area(T):
+        return np.cross(X[T[:, 1]] - X[T[:, 0]], X[T[:, 2]] - X[T[:, 0]]).sum(0) / 2
+
+    np.testing.assert_allclose(vector_area(coarse), vector_area(T), atol=0.02 * np.linalg.norm(vector_area(T)))
+
+
+def test_a_part_covers_its_opacity_share_of_every_pixel():
+    """Nine samples, opacity α: within one of 9 α are covered, and on average just as many."""
+    for opacity in (0.1, 0.35, 0.5, 0.8):
+        covered = np.array([[lot(x, y, 3, 2) < opacity for x in range(90)] for y in range(90)])
+        counts = covered.reshape(30, 3, 30, 3).sum((1, 3))
+        assert np.abs(counts - 9 * opacity).max() < 1
+        assert counts.mean() == pytest.approx(9 * opacity, abs=0.06)
+
+
+def test_a_lamp_lights_by_the_cosine_and_throws_a_shadow():
+    """A wall lit at 45° has radiance albedo · cos 45°, and none where a board 80 mm before it keeps the lamp off."""
+    T = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+    corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], np.float32)
+    wall, board = 120 * corners, 20 * corners + np.array([0, 0, 80], np.float32)
+    parts = [
+        Part(name, X, T, np.full((4, 3), 0.6, "f4"), np.ones(4, "f4")) for name, X in (("wall", wall), ("b", board))
+    ]
+    head = Head(parts, 0, np.zeros(199, "f4"), np.zeros(100, "f4"), np.zeros(199, "f4"), {})
+    lamp = np.array([[-1, 0, 1]], np.float32) / np.sqrt(np.float32(2))  # at the left of the picture
+    light = Light(np.zeros((3, 9), "f4"), lamp, np.array([[1.0, 0.5, 0.25]], "f4"), np.ones(1, "f4"))
+    view = frame(Pose(0.0, 0.0, 0.0, 2000.0, 0.4, np.zeros(2)), 64, np.zeros((5, 3)))
+    scene = build_scene(head, np.zeros(4, "f4"), T)
+    radiance, _ = expose_scene(scene, view, light, np.zeros((64, 64, 3), "f4"), 64)
+
+    def at(x: float, y: float) -> np.ndarray:
+        """Radiance of the wall's point (x, y), in mm."""
+        pixel = view.K @ (view.R @ [x, y, 0] + view.t)
+        column, row = np.round(pixel[:2] / pixel[2]).astype(int)
+        return radiance[row, column]
+
+    albedo = float(to_linear(torch.tensor(0.6)))
+    for place in ((-60, 0), (70, 70), (40, -60)):
+        np.testing.assert_allclose(at(*place), albedo * np.sqrt(0.5) * light.colours[0], rtol=0.01)
+    for place in ((80, 0), (70, 10), (90, -10)):  # 80 mm to the side of the board, by the lamp's slope
+        np.testing.assert_allclose(at(*place), 0, atol=0.01)

@@ -26,6 +26,7 @@ class Scene:
             of each vertex.
         opacity: probability with which a vertex covers a sample (see `facenb.snapshots.visibility`).
         part_of: of each triangle.
+        shadow_triangles, shadow_part_of: the same surfaces in fewer triangles, which cast nearly the same shadow.
         material: see `facenb.snapshots.shading.expose`.
         as_skin: for each part, 1 if a pixel that sees it counts as a pixel of the face.
         closed: for each part, whether its inside can never be seen.
@@ -35,13 +36,16 @@ class Scene:
     T: Int[np.ndarray, "n 3"]
     opacity: Float[np.ndarray, " V"]
     part_of: Int[np.ndarray, " n"]
+    shadow_triangles: Int[np.ndarray, "s 3"]
+    shadow_part_of: Int[np.ndarray, " s"]
     material: Float[np.ndarray, "parts 6"]
     as_skin: Int[np.ndarray, " parts"]
     closed: Bool[np.ndarray, " parts"]
 
 
-def build_scene(head: Head, wet: Float[np.ndarray, " F"]) -> Scene:
-    """Join the head's parts. `wet` is 1 where the face model's vertices shine like an eye, 0 where like skin.
+def build_scene(head: Head, wet: Float[np.ndarray, " F"], face_shadow: Int[np.ndarray, "f 3"]) -> Scene:
+    """Join the head's parts. `wet` is 1 where the face model's vertices shine like an eye, 0 where like skin;
+    `face_shadow` are the triangles that cast its shadow (see `coarse_triangles`).
 
     What the parts' names mean for strands, skin and the mask is decided here and nowhere else.
     """
@@ -74,12 +78,31 @@ def build_scene(head: Head, wet: Float[np.ndarray, " F"]) -> Scene:
             12.0 if strands else 1.0,
             0.18 if part.name.startswith(SKIN) else 0.0,
         )
+    part_of = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    f = head.face
+    own = slice(start[f], start[f + 1])
+    shadow_part_of = np.r_[np.full(len(face_shadow), f, np.int32), np.delete(part_of, own)]
     return Scene(
         V=V,
         T=T,
         opacity=opacity,
-        part_of=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
+        part_of=part_of,
+        shadow_triangles=np.concatenate([face_shadow + np.int32(first[f]), T[: start[f]], T[start[f + 1] :]]),
+        shadow_part_of=shadow_part_of,
         material=material,
         as_skin=np.array([p.name.startswith(WORN_AS_SKIN) for p in head.parts], np.int32),
         closed=np.array([p.name in CLOSED for p in head.parts]),
     )
+
+
+def coarse_triangles(X: Float[np.ndarray, "V 3"], T: Int[np.ndarray, "T 3"], cell: float) -> Int[np.ndarray, "C 3"]:
+    """Fewer triangles over the same vertices: those of a cube of side `cell` (mm) are replaced by one of them."""
+    _, cube = np.unique(np.floor(X / cell), axis=0, return_inverse=True)
+    middle = np.stack([np.bincount(cube, x) for x in X.T], -1) / np.bincount(cube)[:, None]
+    order = np.argsort(-np.linalg.norm(X - middle[cube], axis=1))
+    chosen = np.empty(len(middle), np.int64)
+    chosen[cube[order]] = order  # the last to be written is the nearest to the middle
+    T = chosen[cube[T]]
+    T = T[(T[:, 0] != T[:, 1]) & (T[:, 1] != T[:, 2]) & (T[:, 2] != T[:, 0])]
+    first = T.argmin(1)[:, None]
+    return np.unique(np.take_along_axis(T, (first + np.arange(3)) % 3, 1), axis=0).astype(np.int32)

@@ -24,7 +24,7 @@ from facenb.snapshots.backgrounds import random_background
 from facenb.snapshots.light import Light, random_light
 from facenb.snapshots.photography import photograph
 from facenb.snapshots.pose import Framing, Pose, View, frame, random_pose
-from facenb.snapshots.scene import Scene, build_scene
+from facenb.snapshots.scene import Scene, build_scene, coarse_triangles
 from facenb.snapshots.shading import LINEAR, Eye, Lit, expose
 from facenb.snapshots.visibility import draw, project, shadow_map
 
@@ -35,6 +35,7 @@ BLOCK = 8  # heads that are made at a time
 SAMPLES = 3  # to a pixel, each way
 SHADOW_MAP = 160  # texels each way
 TEXELS_PER_MM = np.float32(0.4)  # so a map covers what can cast a shadow on a face
+SHADOW_CELL = 5.0  # mm, see `coarse_triangles`
 AROUND = np.array([0.0, -20.0, -60.0], np.float32)  # mm, the middle of a head with its neck
 Streams = list[np.random.Generator]  # of light, background and camera
 
@@ -89,6 +90,7 @@ class _Face:
     uv: Float[Tensor, "V 2"]
     landmarks68: Int[np.ndarray, " 68"]
     wet: Float[np.ndarray, " V"]
+    shadow: Int[np.ndarray, "s 3"]
 
 
 def five_points(landmarks68: np.ndarray) -> np.ndarray:
@@ -134,12 +136,12 @@ def photographed(head: Head, pose: Pose, streams: Streams, size: int) -> Snapsho
     view = frame(pose, size, five_points(head.parts[head.face].vertices[face.landmarks68]))
     light = random_light(lit)
     background = random_background(behind, size, head.parts[head.face].colour.mean(0))
-    radiance, as_skin = _expose(build_scene(head, face.wet), view, light, background, size)
+    radiance, as_skin = expose_scene(build_scene(head, face.wet, face.shadow), view, light, background, size)
     truth = _truth(head, view, as_skin, size)
     return Snapshot(photograph(camera, radiance), truth, head.traits)
 
 
-def _expose(
+def expose_scene(
     scene: Scene, view: View, light: Light, background: np.ndarray, size: int
 ) -> tuple[Float[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
     """Linear light in each pixel, and where at least half of a pixel's samples count as the face."""
@@ -170,7 +172,10 @@ def _cast_shadows(scene: Scene, light: Light, turn: Float[np.ndarray, "3 3"]) ->
     frames = np.stack([_frame(d) for d in directions]) if len(directions) else np.zeros((0, 3, 3), np.float32)
     maps = np.full((len(directions), SHADOW_MAP, SHADOW_MAP), -1e9, np.float32)
     for axes, depth in zip(frames, maps, strict=True):
-        shadow_map(scene.V, scene.T, scene.part_of, scene.closed, scene.opacity, axes, AROUND, TEXELS_PER_MM, depth)
+        shadow_map(
+            scene.V, scene.shadow_triangles, scene.shadow_part_of, scene.closed, scene.opacity, axes, AROUND,
+            TEXELS_PER_MM, depth,
+        )  # fmt: skip
     return Lit(light.sky, directions, light.colours, light.sizes, maps, frames, AROUND, TEXELS_PER_MM)
 
 
@@ -214,4 +219,5 @@ def _face() -> _Face:
     model = open_model()
     uv = flatten(model).uv[: model.n_vertices]
     wet = torch.maximum(model.regions["eyes"], WET_LIPS * model.regions["lips"])
-    return _Face(model.triangles, uv, model.landmarks68.numpy(), wet.numpy())
+    shadow = coarse_triangles(model.shape_mean.numpy(), model.triangles.numpy(), SHADOW_CELL)
+    return _Face(model.triangles, uv, model.landmarks68.numpy(), wet.numpy(), shadow)

@@ -20,6 +20,17 @@ NEAR = FLOAT(20)  # mm; a triangle with a nearer vertex is dropped whole
 
 
 @numba.njit(cache=True)
+def _floor(x):
+    """⌊x⌋ as an integer, for x above −4096 (below it, something below zero): one instruction, unlike math.floor."""
+    return int(max(x + FLOAT(4096), FLOAT(0))) - 4096
+
+
+@numba.njit(cache=True)
+def _ceil(x):
+    return -_floor(-x)
+
+
+@numba.njit(cache=True)
 def project(V, K, R, t, samples, out):
     """Points V[:, :3] in model coordinates → (x, y) in samples (`samples` to a pixel each way) and 1/z, into `out`."""
     middle = FLOAT(0.5) * (samples - 1)  # the centre of pixel 0 is the middle of its samples
@@ -62,12 +73,13 @@ def draw(P, T, part_of, closed, alpha, samples, triangle, barycentric, nearest):
     for t in range(T.shape[0]):
         i, j, k = T[t, 0], T[t, 1], T[t, 2]
         x0, y0, x1, y1, x2, y2 = P[i, 0], P[i, 1], P[j, 0], P[j, 1], P[k, 0], P[k, 1]
-        if closed[part_of[t]] and (x1 - x0) * (y2 - y0) > (x2 - x0) * (y1 - y0):  # turns its back; y points down
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if area == 0 or (area > 0 and closed[part_of[t]]):  # turns its back; y points down
             continue
-        first_x, last_x = max(math.ceil(min(x0, x1, x2)), 0), min(math.floor(max(x0, x1, x2)), W - 1)
+        first_x, last_x = max(_ceil(min(x0, x1, x2)), 0), min(_floor(max(x0, x1, x2)), W - 1)
         if first_x > last_x:
             continue
-        first_y, last_y = max(math.ceil(min(y0, y1, y2)), 0), min(math.floor(max(y0, y1, y2)), H - 1)
+        first_y, last_y = max(_ceil(min(y0, y1, y2)), 0), min(_floor(max(y0, y1, y2)), H - 1)
         if first_y > last_y:
             continue
         w0, w1, w2 = P[i, 2], P[j, 2], P[k, 2]
@@ -77,10 +89,7 @@ def draw(P, T, part_of, closed, alpha, samples, triangle, barycentric, nearest):
         A0, B0, C0 = y1 - y2, x2 - x1, np.float64(x1) * y2 - np.float64(x2) * y1
         A1, B1, C1 = y2 - y0, x0 - x2, np.float64(x2) * y0 - np.float64(x0) * y2
         A2, B2, C2 = y0 - y1, x1 - x0, np.float64(x0) * y1 - np.float64(x1) * y0
-        area = C0 + C1 + C2
-        if area == 0:
-            continue
-        f = 1 / area
+        f = 1 / (C0 + C1 + C2)
         a0, a1, a2 = alpha[i], alpha[j], alpha[k]
         opaque = a0 >= 1 and a1 >= 1 and a2 >= 1
         for y in range(first_y, last_y + 1):
@@ -122,10 +131,10 @@ def shadow_map(V, T, part_of, closed, alpha, to_lamp, centre, scale, depth):
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if area == 0 or (area < 0 and closed[part_of[t]]):
             continue
-        first_x, last_x = max(math.ceil(min(x0, x1, x2)), 0), min(math.floor(max(x0, x1, x2)), S - 1)
+        first_x, last_x = max(_ceil(min(x0, x1, x2)), 0), min(_floor(max(x0, x1, x2)), S - 1)
         if first_x > last_x:
             continue
-        first_y, last_y = max(math.ceil(min(y0, y1, y2)), 0), min(math.floor(max(y0, y1, y2)), S - 1)
+        first_y, last_y = max(_ceil(min(y0, y1, y2)), 0), min(_floor(max(y0, y1, y2)), S - 1)
         if first_y > last_y:
             continue
         f = FLOAT(1) / area
