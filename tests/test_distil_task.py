@@ -1,0 +1,385 @@
+"""Refine and distil: what the network is taught, how it is told, and that nothing but the images enters."""
+
+import io
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import random_model
+from explained_faces import F64, SIZE, explained, freckled, tiny_faces
+from PIL import Image
+from torch import nn
+
+from facenb.camera import project
+from facenb.checkpoint import checkpoints
+from facenb.distil_task import (
+    DEPTH_WEIGHT,
+    FORGET,
+    UNEXPLAINED,
+    UV_WEIGHT,
+    DistilTask,
+    Targets,
+    closed,
+    distil_loss,
+    draw_targets,
+    face_tables,
+    first_guess,
+)
+from facenb.face_points import FacePoints
+from facenb.flatten import flatten
+from facenb.image_sets import ImageSet, open_images
+from facenb.networks import Maps, read_outputs
+from facenb.refinement import Refined, RefinementOptions
+from facenb.shards import Description, images_path, member_name, start_dataset, truth_path, write_shard
+from facenb.train_config import TrainConfig
+from facenb.trainer import train
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return tiny_faces(freckled(random_model(14, 48)))
+
+
+@pytest.fixture(scope="module")
+def single(faces):
+    """The same in float32, as training has them."""
+    tables = faces.tables.to(dtype=torch.float32)
+    return replace(
+        faces,
+        surface=faces.surface.to(dtype=torch.float32),
+        points=faces.points.to(dtype=torch.float32),
+        tables=tables,
+    )
+
+
+@pytest.fixture(scope="module")
+def scene(faces):
+    return explained(faces, 3)
+
+
+def truth(scene) -> Refined:
+    """The refinement's answer, had it found the faces exactly."""
+    n = len(scene.m)
+    nothing = torch.zeros(n, 0, dtype=F64)
+    return Refined(scene.pose, scene.m, scene.l, scene.h, nothing[..., None], nothing, nothing, torch.zeros(n))
+
+
+def inner(mask: torch.Tensor, by: int = 2) -> torch.Tensor:
+    """The mask without its rim."""
+    size = 2 * by + 1
+    return -nn.functional.max_pool2d(-mask[:, None].double(), size, 1, by)[:, 0] > 0.5
+
+
+class TinyNet(nn.Module):
+    """A network of 140 numbers; batch norm, so that a resumed run must restore more than weights."""
+
+    kind = "tiny"
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            self.layers = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 5, 3, padding=1))
+            nn.init.normal_(self.layers[1].weight, std=0.1)
+
+    def forward(self, image):
+        return read_outputs(self.layers(image))
+
+
+class Perfect(nn.Module):
+    """Says what it was given, whatever it sees; one number to train."""
+
+    def __init__(self, maps: Maps):
+        super().__init__()
+        self.maps, self.offset = maps, nn.Parameter(torch.zeros((), dtype=maps.uv.dtype))
+
+    def forward(self, image):
+        m = self.maps
+        return Maps(m.uv + self.offset, m.depth * (1 + self.offset), m.logit + self.offset)
+
+
+def photos(scene, count: int = 6) -> ImageSet:
+    pixels = (scene.image.clamp(0, 1) * 255).round().to(torch.uint8)
+    return ImageSet(names=[str(i) for i in range(count)], read=lambda i: pixels[i % len(pixels)], size=SIZE)
+
+
+def single_images(scene) -> torch.Tensor:
+    return scene.image.float().clamp(0, 1)
+
+
+# What is taught
+
+
+def test_a_pixel_is_taught_the_point_of_the_face_that_projects_there(faces, scene):
+    """uv → a + B m of the UV model → camera → the pixel itself, within what the texels of the map allow."""
+    target = draw_targets(faces, scene.image, truth(scene))
+    uv = target.uv.movedim(1, -1).flatten(1, 2)  # B HW 2
+    mean, basis = faces.tables.sample_shape(uv)
+    X = mean + torch.einsum("bkin,bn->bki", basis, scene.m)
+    x, depth = project(scene.pose.camera(faces.points.centre), X)
+    rows, columns = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
+    pixel = torch.stack([columns, rows], -1).flatten(0, 1)  # HW 2
+    inside = inner(target.covered).flatten(1)
+    assert inside.sum() > 1000
+    error = (x - pixel).norm(dim=-1)[inside]
+    assert error.median() < 0.02 and error.max() < 0.5
+    assert torch.equal(target.covered, scene.covered)
+    said = target.log_depth.flatten(1)
+    for i in range(len(said)):
+        offset = (depth[i].log() - said[i])[inside[i]]
+        assert offset.std() < 2e-4  # the true depth, up to a factor
+
+
+def test_log_depth_has_mean_zero_on_the_face_and_is_zero_elsewhere(faces, scene):
+    target = draw_targets(faces, scene.image, truth(scene))
+    area = target.covered.sum((1, 2))
+    torch.testing.assert_close((target.log_depth * target.covered).sum((1, 2)) / area, torch.zeros(3, dtype=F64))
+    assert (target.log_depth[~target.covered] == 0).all() and (target.uv.movedim(1, -1)[~target.covered] == 0).all()
+    assert target.log_depth.std() > 0.005
+
+
+def test_a_picture_that_the_face_explains_is_believed_and_the_background_is_not(faces, scene):
+    target = draw_targets(faces, scene.image, truth(scene))
+    assert target.believed[target.covered].min() > 0.99
+    assert (target.believed[~target.covered] == 0).all()
+
+
+def test_a_painted_patch_is_not_believed_but_a_small_dark_eye_is(faces, scene):
+    """12 × 12 px of another colour go; 3 × 3 dark px, no better explained, are closed."""
+    image = scene.image.clone()
+    rows = slice(18, 30)
+    image[:, :, rows, 28:40] = torch.tensor([1.0, 0.0, 1.0], dtype=F64)[:, None, None]
+    image[:, :, 22:25, 14:17] = 0
+    target = draw_targets(faces, image, truth(scene))
+    patch = torch.zeros_like(target.covered)
+    patch[:, 20:28, 30:38] = True
+    eye = torch.zeros_like(target.covered)
+    eye[:, 22:25, 14:17] = True
+    around = torch.zeros_like(target.covered)
+    around[:, 14:34, 24:44] = True
+    assert target.believed[patch & target.covered].max() < 0.05
+    assert (eye & target.covered).sum() == 27 and target.believed[eye].min() > 0.8
+    assert target.believed[target.covered & ~around].min() > 0.8
+
+
+def test_closing_fills_holes_up_to_its_size_and_nothing_else():
+    mask = torch.ones(1, 24, 24, dtype=F64)
+    mask[:, 3:7, 3:7] = 0.1  # 4 × 4: fits no 5 × 5 square
+    mask[:, 12:17, 12:17] = 0.2  # 5 × 5: does
+    filled = closed(mask, 2)
+    assert (filled[:, 3:7, 3:7] == 1).all() and (filled[:, 12:17, 12:17] == 0.2).all()
+    noise = torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(0), dtype=F64)
+    once = closed(noise, 1)
+    assert (once >= noise).all() and torch.equal(closed(once, 1), once)
+    assert torch.equal(closed(noise, 0), noise)
+
+
+def test_a_face_outside_the_picture_teaches_nothing_and_breaks_nothing(faces, scene):
+    face = truth(scene)
+    away = replace(face, pose=replace(face.pose, centre=face.pose.centre + 500))
+    target = draw_targets(faces, scene.image, away)
+    assert not target.covered.any() and (target.believed == 0).all()
+    assert target.log_depth.isfinite().all() and target.uv.isfinite().all()
+    loss, _ = distil_loss(scene.maps, target, torch.ones(3, dtype=F64))
+    assert loss.isfinite()
+
+
+# The loss
+
+
+def test_the_loss_is_the_sum_that_the_module_states():
+    """By hand on 1 × 2 pixels: a half explained one with |Δuv| = 0.5, and one outside that has only confidence."""
+    maps = Maps(
+        uv=torch.tensor([[[[0.5, 9.0]], [[0.5, 9.0]]]], dtype=F64),
+        depth=torch.tensor([[[1.2, 7.0]]], dtype=F64),
+        logit=torch.tensor([[[2.0, -1.0]]], dtype=F64),
+    )
+    covered = torch.tensor([[[True, False]]])
+    target = Targets(
+        uv=torch.tensor([[[[0.8, 0.0]], [[0.1, 0.0]]]], dtype=F64),
+        log_depth=torch.zeros(1, 1, 2, dtype=F64),
+        covered=covered,
+        believed=torch.tensor([[[0.9, 0.0]]], dtype=F64),
+    )
+    loss, parts = distil_loss(maps, target, torch.ones(1, dtype=F64))
+    weight = UNEXPLAINED + 0.9
+    share = weight / max(weight, 1)
+    p = torch.sigmoid(torch.tensor([2.0, -1.0], dtype=F64))
+    entropy = -(0.9 * p[0].log() + 0.1 * (1 - p[0]).log() + (1 - p[1]).log()) / 2
+    depth = torch.tensor(1.2, dtype=F64).log()
+    assert parts == pytest.approx({"uv": 0.5 * share, "depth": float(depth) * share, "confidence": float(entropy)})
+    torch.testing.assert_close(loss, UV_WEIGHT * 0.5 * share + DEPTH_WEIGHT * depth * share + entropy)
+
+
+def test_maps_that_say_the_targets_cost_nothing_but_the_targets_own_doubt(faces, scene):
+    target = draw_targets(faces, scene.image, truth(scene))
+    sure = replace(target, believed=target.covered.to(F64))
+    maps = Maps(target.uv, target.log_depth.exp(), 60 * (2 * sure.believed - 1))
+    loss, parts = distil_loss(maps, sure, torch.ones(3, dtype=F64))
+    assert parts["confidence"] < 1e-9 and parts["depth"] < 1e-9
+    assert parts["uv"] < 1.1e-4 and loss < 1.2e-3  # √1e-8, so that the gradient is finite where uv is exact
+    maps = replace(maps, uv=maps.uv + 0.01)
+    assert distil_loss(maps, sure, torch.ones(3, dtype=F64))[1]["uv"] == pytest.approx(0.01 * 2**0.5, rel=1e-3)
+
+
+def test_rejected_images_have_no_gradient(faces, scene):
+    target = draw_targets(faces, scene.image, truth(scene))
+    accepted = torch.tensor([1.0, 0.0, 1.0], dtype=F64)
+    said = Maps(scene.maps.uv + 0.01, scene.maps.depth, scene.maps.logit / 8)
+    maps = Maps(*(getattr(said, f.name).clone().requires_grad_() for f in fields(Maps)))
+    distil_loss(maps, target, accepted)[0].backward()
+    for name in ("uv", "depth", "logit"):
+        gradient = getattr(maps, name).grad.flatten(1)
+        assert gradient.isfinite().all() and (gradient[1] == 0).all()
+        assert (gradient[::2].abs().sum(1) > 0).all()
+
+
+# The teacher
+
+
+def test_perfect_maps_are_read_as_the_face_they_show(faces, scene):
+    """Without refinement already: the fit of the correspondences sees points within half a pixel."""
+    pose, m = first_guess(faces, scene.maps, 400, torch.Generator().manual_seed(0))
+    X0 = faces.points.centre
+    found = pose.project(faces.points.at(m) - X0)[0]
+    true = scene.pose.project(faces.points.at(scene.m) - X0)[0]
+    assert (found - true).norm(dim=-1).mean() < 0.5
+
+
+def test_what_is_taught_is_better_than_what_was_said(faces, scene):
+    """Maps that are wrong alike everywhere, by a shift of uv and a turn: their targets err less than half as much."""
+    wrong = scene.maps.uv + torch.tensor([0.02, -0.03], dtype=F64)[:, None, None]
+    said = replace(scene.maps, uv=wrong)
+    task = DistilTask(nn.Identity(), faces, SIZE, samples=400)
+    face = task.teach(scene.image, said, torch.Generator().manual_seed(0))
+    target = draw_targets(faces, scene.image, face)
+    both = inner(target.covered & scene.covered)
+
+    def error(uv):
+        return (uv - scene.maps.uv).norm(dim=1)[both].median()
+
+    assert error(target.uv) < 0.5 * error(wrong)
+
+
+# The task
+
+
+def test_a_perfect_network_has_nothing_to_learn(faces, scene, monkeypatch):
+    """Where views are the images themselves, its uv loss is a fraction of that of a network which is 0.05 off."""
+    monkeypatch.setattr("facenb.distil_task.warp", lambda image, *_, **__: image)
+    losses = []
+    for shift in (0.0, 0.05):
+        task = DistilTask(Perfect(replace(scene.maps, uv=scene.maps.uv + shift)), faces, SIZE, photometric=False)
+        losses.append(task.step(scene.image, torch.Generator().manual_seed(0)).scalars["uv"])
+    assert losses[0] < 0.02 < 0.05 < losses[1]
+
+
+def test_a_step_reports_itself_and_changes_nothing_that_lasts(single, scene):
+    task = DistilTask(TinyNet(), single, 32, samples=300)
+    result = task.step(single_images(scene), torch.Generator().manual_seed(0))
+    assert result.loss.isfinite() and result.loss.requires_grad
+    assert set(result.scalars) == {"uv", "depth", "confidence", "energy", "accepted", "m²", "h²"}
+    assert set(result.statistics) == {"energy"}
+    assert task.typical == 0
+    again = task.step(single_images(scene), torch.Generator().manual_seed(0))
+    other = task.step(single_images(scene), torch.Generator().manual_seed(1))
+    assert torch.equal(result.loss, again.loss) and not torch.equal(result.loss, other.loss)
+
+
+def test_images_of_unusual_energy_teach_nothing(single, scene):
+    task = DistilTask(TinyNet(), single, 32, samples=300)
+    g = torch.Generator()
+    assert task.step(single_images(scene), g.manual_seed(0)).scalars["accepted"] > 0
+    task.typical = torch.tensor(1e-6)
+    result = task.step(single_images(scene), g.manual_seed(0))
+    assert result.scalars["accepted"] == 0 and result.loss == 0
+    result.loss.backward()
+    assert all((p.grad == 0).all() for p in task.network.parameters())
+
+
+def test_the_running_median_begins_with_the_first_energy_and_follows_slowly(single):
+    task = DistilTask(TinyNet(), single)
+    task.absorb({"energy": torch.tensor(2.0)})
+    assert task.typical == 2
+    task.absorb({"energy": torch.tensor(4.0)})
+    assert task.typical.item() == pytest.approx(2 + 2 * FORGET)
+    other = DistilTask(TinyNet(), single)
+    other.load_state_dict(task.state_dict())
+    task.absorb({"energy": torch.tensor(9.0)})
+    assert other.typical.item() == pytest.approx(2 + 2 * FORGET)  # a copy
+
+
+def run(out, single, images, steps):
+    task = DistilTask(TinyNet(), single, 32, samples=200, options=RefinementOptions(steps=2))
+    config = TrainConfig(
+        Path("photos"), out, steps=steps, batch=2, device="cpu", tensorboard=False, checkpoint_every=2, log_every=1
+    )
+    return task, train(task, images, config)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, single, scene):
+    """Weights, average and the running median; the first part ends after 2 of 4 steps."""
+    whole, average = run(tmp_path / "whole", single, photos(scene), 4)
+    parts = tmp_path / "parts"
+    half, _ = run(parts, single, photos(scene), 2)
+    assert [p.name for p in checkpoints(parts / "checkpoints")] == ["step-00000002.safetensors"]
+    resumed, again = run(parts, single, photos(scene), 4)
+    for a, b in ((whole.network, resumed.network), (average, again)):
+        assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    assert whole.typical > 0 and torch.equal(whole.typical, resumed.typical)
+    assert not torch.equal(half.typical, resumed.typical)
+    assert not torch.equal(half.network.layers[1].weight, resumed.network.layers[1].weight)
+
+
+def test_pictures_stand_in_a_row_and_are_the_same_each_time(single, scene):
+    task = DistilTask(TinyNet(), single, 32, samples=300)
+    with torch.no_grad():
+        pictures, again = task.pictures(single_images(scene)), task.pictures(single_images(scene))
+    assert set(pictures) == {"views", "uv", "confidence", "taught uv", "taught confidence"}
+    for name, picture in pictures.items():
+        assert picture.shape == (3, 32, 96), name
+        assert picture.min() >= 0 and picture.max() <= 1, name
+        assert torch.equal(picture, again[name]), name
+
+
+def test_tables_follow_the_model(tiny_model):
+    tables = face_tables(tiny_model.truncate(3, 2, 4), flatten(tiny_model), n_points=50, texels=16)
+    assert (tables.points.n, tables.points.n_shape, tables.points.n_albedo) == (50, 5, 4)
+    assert (tables.surface.n, tables.tables.n_shape, tables.tables.height) == (tiny_model.n_vertices, 5, 16)
+    again = face_tables(tiny_model.truncate(3, 2, 4), flatten(tiny_model), n_points=50, texels=16)
+    moved = again.to("cpu")
+    assert all(torch.equal(getattr(tables.points, f.name), getattr(moved.points, f.name)) for f in fields(FacePoints))
+    assert DistilTask(TinyNet(), tables, 48).about == {
+        "network": "tiny",
+        "face model": tables.model,
+        "size": 48,
+        "shape components": 5,
+        "albedo components": 4,
+    }
+
+
+@pytest.mark.parametrize("truth", [b"something else", None], ids=["other truth", "no truth"])
+def test_what_a_renderer_knows_is_out_of_reach(tmp_path, single, scene, truth):
+    """Trained on a rendered dataset, the weights are the same bit for bit whatever its truth says, and without any."""
+    networks = []
+    for name, contents in (("one", b"the truth"), ("other", truth)):
+        folder = tmp_path / name
+        start_dataset(folder, Description(3, 3, True, {"size": SIZE}))
+        for kind, ending, data in (
+            (images_path, "png", [png(i) for i in single_images(scene)]),
+            (truth_path, "npz", [contents] * 3),
+        ):
+            if data[0] is not None:
+                write_shard(kind(folder, 0), [member_name(i, ending) for i in range(3)], data)
+        networks.append(run(tmp_path / f"{name} run", single, open_images(folder, SIZE), 2)[0].network)
+    a, b = (n.state_dict() for n in networks)
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not torch.equal(a["layers.1.weight"], TinyNet().layers[1].weight)
+
+
+def png(image: torch.Tensor) -> bytes:
+    pixels = (image * 255).round().byte().movedim(0, -1).numpy()
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
