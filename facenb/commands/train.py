@@ -43,15 +43,22 @@ class Config(TrainConfig):
     """Options of `facenb train`."""
 
     weights: Annotated[Path, Option("weights to begin with: weights.safetensors of `facenb pretrain`", "FILE")]
-    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 12_000
+    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 16_000
     lr: Annotated[float, Option("learning rate of Adam", "NUMBER", at_least=0)] = 1e-3
+    drop_at: Annotated[
+        tuple[float, ...], Option("where the learning rate drops, as parts of the run", "PART", at_least=0, at_most=1)
+    ] = (0.6, 0.85)
+    drop_by: Annotated[
+        tuple[float, ...], Option("by which factor it drops there; one for each PART", "FACTOR", at_least=0)
+    ] = (0.3, 0.3)
+    clip: Annotated[float, Option("longest gradient; longer ones are shortened", "NUMBER", at_least=0)] = 2.0
     loss: Annotated[str, Option("what to learn from", choices=("distil", "residual"))] = "distil"
     size: Annotated[int, Option("side of what the network sees, a multiple of 16", "PIXELS", at_least=16)] = 64
     model: Annotated[
         str, Option('face model: "open", or the path of one that `facenb fit` takes, too', "open|PATH")
     ] = "open"
-    identity: Annotated[int, Option("components of identity, the first N", "N", at_least=1)] = 40
-    expression: Annotated[int, Option("components of expression, the first N", "N", at_least=1)] = 20
+    identity: Annotated[int, Option("components of identity, the first N", "N", at_least=1)] = 60
+    expression: Annotated[int, Option("components of expression, the first N", "N", at_least=1)] = 30
     albedo: Annotated[int, Option("components of albedo, the first N", "N", at_least=1)] = 40
     map_size: Annotated[int, Option("side of the model's map over the flattened face", "TEXELS", at_least=16)] = 160
     photometric: Annotated[bool, Option("distil: the network sees other exposure, tone and colour than the fit")] = True
