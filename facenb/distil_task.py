@@ -44,6 +44,9 @@ from facenb.uv_model import UVModel, uv_model
 UV_WEIGHT, DEPTH_WEIGHT = 10.0, 10.0
 UNEXPLAINED = 0.15  # what an unexplained pixel of the face still counts for uv and depth: they go on under the hair
 EXPLAINED = (0.03, 0.10)  # a median residual outside these limits, in colours, is not a scale to measure others by
+TOLERANCE, EDGE = 3.0, 8.0  # medians at which a pixel is believed by half, and how steeply belief falls around there
+NEIGHBOURS = 2  # px around a pixel whose residuals count as well; also the radius of an eye that is closed
+GUESS_DEPTH = 0.05  # weight of the predicted depth in the first guess: an untrained depth is worth little
 FORGET = 0.02  # share of the newest batch in the running median of energies
 
 
@@ -78,7 +81,12 @@ class FaceTables:
 def face_tables(
     model: MorphableModel, flattening: Flattening, n_points: int = 700, texels: int = 160, seed: int = 0
 ) -> FaceTables:
-    """The tables of a model, which should be truncated to the components that the images can show."""
+    """The tables of a model, which should be truncated to the components that the images can show.
+
+    Args:
+        n_points: drawn evenly over the surface, by `seed`.
+        texels: of the UV model, each way.
+    """
     surface = vertices_as_points(model, flattening)
     generator = torch.Generator(model.shape_mean.device).manual_seed(seed)
     points = random_points(surface, model.triangles, n_points, generator)
@@ -105,18 +113,27 @@ class Targets:
 def first_guess(
     faces: FaceTables, maps: Maps, samples: int, generator: torch.Generator
 ) -> tuple[Pose, Float[Tensor, "B Ns"]]:
-    """Pose and shape that the maps themselves say, by `fit_correspondence` of randomly drawn pixels."""
+    """Pose and shape that the maps themselves say, by `fit_correspondence` of `samples` randomly drawn pixels.
+
+    Raises ValueError if a confidence is not finite.
+    """
     index = sample_pixels(maps.confidence, samples, generator)
     stack = torch.cat([maps.uv, maps.depth[:, None], maps.confidence[:, None]], 1)
     uv, depth, weight = gather_pixels(stack, index).split([2, 1, 1], -1)
     pixels = pixel_coordinates(index, maps.logit.shape[-1], uv.dtype)
-    fit = fit_correspondence(faces.tables, uv.contiguous(), depth[..., 0], weight[..., 0], pixels, depth_weight=0.05)
+    fit = fit_correspondence(
+        faces.tables, uv.contiguous(), depth[..., 0], weight[..., 0], pixels, depth_weight=GUESS_DEPTH
+    )
     return pose_of(fit.camera, faces.points.centre), fit.m
 
 
 @torch.no_grad()
 def draw_targets(faces: FaceTables, image: Float[Tensor, "B 3 H W"], face: Refined) -> Targets:
-    """Draw the refined faces and compare them with their photos."""
+    """Draw the refined faces and compare them with their photos.
+
+    A pixel is believed where the residual around it is small compared with the face's median. A picture that no face
+    is drawn into gets targets of zeros, believed nowhere.
+    """
     B, _, H, W = image.shape
     surface = faces.surface
     pixels, depth = project(face.pose.camera(faces.points.centre), surface.at(face.m))
@@ -133,11 +150,12 @@ def draw_targets(faces: FaceTables, image: Float[Tensor, "B 3 H W"], face: Refin
     log_depth = (log_depth - (log_depth * covered).sum((1, 2), keepdim=True) / area) * covered
 
     residual = (softplus_clamp(image) - drawn).square().mean(1).sqrt() * covered  # B H W
-    around = avg_pool2d(torch.stack([residual, covered], 1), 5, 1, 2)  # B 2 H W
+    around = torch.stack([residual, covered], 1)  # B 2 H W
+    around = avg_pool2d(around, 2 * NEIGHBOURS + 1, 1, NEIGHBOURS)
     smooth = around[:, 0] / around[:, 1].clamp_min(1e-3)
-    limit = 3 * _median(residual, seen.mask).clamp(*EXPLAINED)[:, None, None]
-    explained = covered * torch.sigmoid(8 * (1 - smooth / limit))
-    return Targets(uv, log_depth, seen.mask, closed(explained, 2) * covered)
+    limit = TOLERANCE * _median(residual, seen.mask).clamp(*EXPLAINED)[:, None, None]
+    explained = covered * torch.sigmoid(EDGE * (1 - smooth / limit))
+    return Targets(uv, log_depth, seen.mask, closed(explained, NEIGHBOURS) * covered)
 
 
 def closed(mask: Float[Tensor, "B H W"], radius: int) -> Float[Tensor, "B H W"]:
@@ -149,7 +167,10 @@ def closed(mask: Float[Tensor, "B H W"], radius: int) -> Float[Tensor, "B H W"]:
 def distil_loss(
     maps: Maps, target: Targets, accepted: Float[Tensor, " B"]
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """The loss above, and its three parts without their weights. |uv − target| is a length."""
+    """The loss above, and its three parts without their weights. |uv − target| is a length, √(Δu² + Δv²).
+
+    `accepted` is 1 for the images that teach and 0 for the others, which then have no gradient.
+    """
     weight = target.covered * (UNEXPLAINED + target.believed) * accepted[:, None, None]
     total = weight.sum().clamp_min(1)
     uv = (((maps.uv - target.uv).square().sum(1) + 1e-8).sqrt() * weight).sum() / total
@@ -200,7 +221,7 @@ class DistilTask:
         }
 
     def step(self, images: Float[Tensor, "B 3 S S"], generator: torch.Generator) -> StepResult:
-        """The loss of one random view of each image."""
+        """The loss of one random view of each image. Raises ValueError where a confidence is not finite."""
         B, _, S, _ = images.shape
         theta = random_similarity(B, generator, source=S, size=self.size)
         view = warp(images, theta, self.size, backgrounds(images, self.size, generator), samples=2)

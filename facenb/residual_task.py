@@ -43,7 +43,7 @@ class ResidualOptions:
     Attributes:
         samples: pixels per image; section C takes 10,000 of larger pictures.
         sigma_geometry, sigma_photometry: px and colours at which a residual counts half an outlier.
-        prior: weight of Σ w_i α_i², both kinds, against the mean over pixels.
+        prior: weight of the mean of w_i α_i², over images and coefficients, of both kinds.
         outside: weight of correspondences that leave the unit square.
         centre_weight: of the camera's centre in the linear problem, per full pixel, until `centre_steps` steps.
         distance: mm, where the centre is pulled to.

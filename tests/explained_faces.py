@@ -7,13 +7,15 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from facenb.camera import project
 from facenb.distil_task import FaceTables, face_tables
 from facenb.flatten import flatten
+from facenb.image_sets import ImageSet
 from facenb.lighting import SH_CONSTANTS, sh_basis
 from facenb.morphable_model import MorphableModel
-from facenb.networks import Maps
+from facenb.networks import Maps, read_outputs
 from facenb.rasterise import interpolate, rasterise
 from facenb.rotation import rotation_from_angles
 from facenb.scaled_pose import Pose
@@ -82,3 +84,30 @@ def freckled(model: MorphableModel) -> MorphableModel:
     x, y, z = (model.shape_mean / 12).unbind(-1)
     dots = torch.stack([torch.sin(x) * torch.cos(y), torch.cos(0.8 * x + y), torch.sin(x - 0.7 * y + z)], -1)
     return replace(model, albedo_mean=0.55 + 0.12 * dots)
+
+
+def photos(scene: Explained, count: int = 6) -> ImageSet:
+    """The pictures as the trainer reads them."""
+    pixels = (scene.image.clamp(0, 1) * 255).round().to(torch.uint8)
+    return ImageSet(names=[str(i) for i in range(count)], read=lambda i: pixels[i % len(pixels)], size=SIZE)
+
+
+def single_images(scene: Explained) -> torch.Tensor:
+    """The pictures as a task gets them."""
+    return scene.image.float().clamp(0, 1)
+
+
+class TinyNet(nn.Module):
+    """A network of 140 numbers; batch norm, so that a resumed run must restore more than weights."""
+
+    kind = "tiny"
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            self.layers = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 5, 3, padding=1))
+            nn.init.normal_(self.layers[1].weight, std=0.1)
+
+    def forward(self, image):
+        return read_outputs(self.layers(image))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import random_model
-from explained_faces import F64, SIZE, explained, freckled, tiny_faces
+from explained_faces import F64, SIZE, TinyNet, explained, freckled, photos, single_images, tiny_faces
 from PIL import Image
 from torch import nn
 
@@ -28,8 +28,8 @@ from facenb.distil_task import (
 )
 from facenb.face_points import FacePoints
 from facenb.flatten import flatten
-from facenb.image_sets import ImageSet, open_images
-from facenb.networks import Maps, read_outputs
+from facenb.image_sets import open_images
+from facenb.networks import Maps
 from facenb.refinement import Refined, RefinementOptions
 from facenb.shards import Description, images_path, member_name, start_dataset, truth_path, write_shard
 from facenb.train_config import TrainConfig
@@ -71,22 +71,6 @@ def inner(mask: torch.Tensor, by: int = 2) -> torch.Tensor:
     return -nn.functional.max_pool2d(-mask[:, None].double(), size, 1, by)[:, 0] > 0.5
 
 
-class TinyNet(nn.Module):
-    """A network of 140 numbers; batch norm, so that a resumed run must restore more than weights."""
-
-    kind = "tiny"
-
-    def __init__(self):
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(3)
-            self.layers = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 5, 3, padding=1))
-            nn.init.normal_(self.layers[1].weight, std=0.1)
-
-    def forward(self, image):
-        return read_outputs(self.layers(image))
-
-
 class Perfect(nn.Module):
     """Says what it was given, whatever it sees; one number to train."""
 
@@ -97,15 +81,6 @@ class Perfect(nn.Module):
     def forward(self, image):
         m = self.maps
         return Maps(m.uv + self.offset, m.depth * (1 + self.offset), m.logit + self.offset)
-
-
-def photos(scene, count: int = 6) -> ImageSet:
-    pixels = (scene.image.clamp(0, 1) * 255).round().to(torch.uint8)
-    return ImageSet(names=[str(i) for i in range(count)], read=lambda i: pixels[i % len(pixels)], size=SIZE)
-
-
-def single_images(scene) -> torch.Tensor:
-    return scene.image.float().clamp(0, 1)
 
 
 # What is taught
@@ -330,6 +305,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, single,
     assert whole.typical > 0 and torch.equal(whole.typical, resumed.typical)
     assert not torch.equal(half.typical, resumed.typical)
     assert not torch.equal(half.network.layers[1].weight, resumed.network.layers[1].weight)
+
+
+@pytest.mark.parametrize("which", ["uv", "depth"])
+def test_maps_that_are_no_numbers_give_a_loss_that_is_none(faces, scene, which):
+    """One pixel is enough. The trainer then skips the step."""
+    maps = Maps(*(getattr(scene.maps, f.name).clone() for f in fields(Maps)))
+    getattr(maps, which)[1, ..., 24, 18] = torch.nan
+    task = DistilTask(Perfect(maps), faces, SIZE, samples=SIZE * SIZE, photometric=False)
+    assert not task.step(scene.image, torch.Generator().manual_seed(0)).loss.isfinite()
 
 
 def test_pictures_stand_in_a_row_and_are_the_same_each_time(single, scene):
