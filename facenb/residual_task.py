@@ -12,7 +12,7 @@ mean square of every coefficient at one.
 
 Two units matter. r_geo is counted in pixels, with a scale that keeps its gradient: in millimetres the best answer would
 be to let all correspondences collapse to one point. r_photo is counted in the photo, i − albedo / (F l): as albedo it
-would vanish together with l.
+would vanish there, too, with l = 0 and an h that makes that one point black.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from facenb.networks import Maps
 from facenb.photometry_layer import Photometry, photometry_residual, solve_photometry
 from facenb.pixel_sampling import gather_pixels, pixel_coordinates, sample_pixels
 from facenb.pretrain_task import confidences, side_by_side, uv_colours
+from facenb.refinement import DARKEST
 from facenb.softplus_clamp import softplus_clamp
 from facenb.task import StepResult
 from facenb.uv_model import UVModel
@@ -68,7 +69,10 @@ DEFAULTS = ResidualOptions()
 
 @dataclass(frozen=True)
 class Residuals:
-    """What the two linear problems leave over at the sampled pixels, and their solutions."""
+    """What the two linear problems leave over at the sampled pixels, and their solutions.
+
+    `outside` is the mean squared distance of the correspondences to the unit square.
+    """
 
     geometry: Float[Tensor, "B S 3"]  # px
     photometry: Float[Tensor, "B S 3"]  # colours
@@ -86,7 +90,17 @@ def residuals(
     generator: torch.Generator,
     options: ResidualOptions = DEFAULTS,
 ) -> Residuals:
-    """Sample (section C), solve (35) and (41), and subtract. Differentiable in the maps."""
+    """Sample (section C), solve (35) and (41), and subtract. Differentiable in the maps.
+
+    Args:
+        image: in the colour space of the tables' albedo, [0, 1].
+        shape_prior, albedo_prior: w_i of the coefficients; here they are scaled to the number of believed pixels.
+        centre_weight: per full pixel, see `ResidualOptions`; 0 leaves the camera's centre free.
+
+    Where the gradient does not go: through that number of pixels, and through the choice of the camera's viewing axis.
+
+    Raises ValueError if the maps are not finite.
+    """
     o = options
     index = sample_pixels(maps.confidence, o.samples, generator)
     stack = torch.cat([maps.uv, maps.depth[:, None], maps.confidence[:, None], softplus_clamp(image)], 1)
@@ -116,7 +130,7 @@ def residuals(
     lateral = geometry.P[..., :2].norm(dim=1)  # B 2: mm per (px · depth unit) along x and along y
     px = lateral.prod(1).sqrt()[:, None] * depth  # B S: mm per px at each pixel
     r_geometry = geometry_residual(tables, uv, depth, pixels, geometry) / px[..., None]
-    r_photometry = photometry_residual(tables, uv, colour, photometry, units="image", floor=0.3)
+    r_photometry = photometry_residual(tables, uv, colour, photometry, units="image", floor=DARKEST)
     outside = ((uv - 0.5).abs() - 0.5).clamp_min(0).square().sum(-1).mean()
     return Residuals(r_geometry, r_photometry, (geometry, photometry), outside)
 
@@ -132,7 +146,7 @@ class ResidualTask:
     """The residual loss as a task of `facenb.trainer`.
 
     Args:
-        tables: UV model, truncated to the components that the images can show.
+        tables: UV model, truncated to the components that the images can show, on the images' device.
         size: side of what the network sees, a multiple of 16.
     """
 
@@ -151,7 +165,7 @@ class ResidualTask:
         }
 
     def step(self, images: Float[Tensor, "B 3 S S"], generator: torch.Generator) -> StepResult:
-        """The loss of one random view of each image."""
+        """The loss of one random view of each image. Raises ValueError where the network's maps are not finite."""
         B, _, S, _ = images.shape
         theta = random_similarity(B, generator, source=S, size=self.size)
         view = warp(images, theta, self.size, backgrounds(images, self.size, generator), samples=2)

@@ -197,10 +197,14 @@ def test_only_points_that_face_the_camera_inside_the_picture_count(faces, scene)
     normals = faces.points.normals(scene.m) @ turned.R.mT
     away = normals[..., 2] > 0.3  # z points away from the camera: perspective changes this by less than 0.2
     assert away.any() and (face.weight[away] == 0).all()
-    shifted = replace(scene.pose, centre=scene.pose.centre + torch.tensor([20.0, 0.0], dtype=F64))
-    face = refine(faces.points, scene.image, shifted, scene.m, torch.ones(3, SIZE, SIZE, dtype=F64), _no_steps())
-    outside = face.pixels[..., 0] > SIZE - 1.5
-    assert outside.any() and (face.weight[outside] == 0).all() and (face.weight[~outside] > 0).any()
+    for axis, by in ((0, 20.0), (0, -20.0), (1, 20.0), (1, -20.0)):
+        shift = torch.zeros(2, dtype=F64)
+        shift[axis] = by
+        shifted = replace(scene.pose, centre=scene.pose.centre + shift)
+        face = refine(faces.points, scene.image, shifted, scene.m, torch.ones(3, SIZE, SIZE, dtype=F64), _no_steps())
+        x = face.pixels[..., axis]
+        outside = (x <= 0.5) | (x >= SIZE - 1.5)
+        assert outside.any() and (face.weight[outside] == 0).all() and (face.weight[~outside] > 0).any()
 
 
 def _no_steps():

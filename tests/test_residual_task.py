@@ -227,6 +227,28 @@ def test_a_step_reports_itself_and_changes_nothing_that_lasts(faces, scene):
     assert all(p.grad.isfinite().all() and p.grad.abs().max() > 0 for p in t.network.layers[1].parameters())
 
 
+def test_the_loss_is_the_sum_that_the_module_states(faces, scene):
+    """Mean ρ and the priors' mean of w α², all w being 0.1 at first; and what lies outside, which weighs nothing here
+    and something in a task that is otherwise the same."""
+    t = task(faces, prior=0.7, outside=0.0)
+    result = t.step(single_images(scene), torch.Generator().manual_seed(0))
+    m2, h2 = (result.statistics[name].mean() for name in ("m²", "h²"))
+    assert m2 > 0 and h2 > 0
+    assert result.loss.item() == pytest.approx(result.scalars["robust"] + 0.7 * 0.1 * float(m2 + h2), rel=1e-5)
+    counted = task(faces, prior=0.7, outside=10.0).step(single_images(scene), torch.Generator().manual_seed(0))
+    assert counted.loss > result.loss and counted.scalars == result.scalars
+
+
+@pytest.mark.parametrize("which", ["uv", "depth", "logit"])
+def test_maps_that_are_no_numbers_are_refused(tables, which):
+    """The trainer skips such a step."""
+    image, uv, depth, logit = small_maps()
+    maps = Maps(uv, depth, logit)
+    getattr(maps, which)[1, ..., 2, 3] = torch.nan
+    with pytest.raises(ValueError):
+        of(tables, image, maps, 36, prior=0.1)
+
+
 def test_the_centre_is_pulled_to_its_place_only_at_first(faces, scene):
     """After `centre_steps` absorbed steps the same step gives another loss, the one of a task that never pulls."""
     images = single_images(scene)
