@@ -131,8 +131,9 @@ def weak_perspective(
     x0, X0 = (share[..., None] * pixels).sum(1), (share[..., None] * X).sum(1)
     weighted = share[..., None] * (X - X0[:, None])
     S = weighted.mT @ (X - X0[:, None])  # B 3 3
-    ridge = (1e-4 * S.diagonal(dim1=1, dim2=2).sum(1) + 1e-6)[:, None, None] * torch.eye(3, dtype=X.dtype)
-    M = torch.linalg.solve(S + ridge.to(X), weighted.mT @ (pixels - x0[:, None])).mT  # B 2 3
+    ridge = 1e-4 * S.diagonal(dim1=1, dim2=2).sum(1) + 1e-6  # B
+    ridge = ridge[:, None, None] * torch.eye(3, dtype=X.dtype, device=X.device)
+    M = torch.linalg.solve(S + ridge, weighted.mT @ (pixels - x0[:, None])).mT  # B 2 3
     # without a single good pixel M is zero: then a frontal face, 0.1 px per mm
     M = torch.where((M.abs().amax((1, 2)) > 1e-6)[:, None, None], M, M.new_tensor([[0.1, 0, 0], [0, -0.1, 0]]))
     U, s, Vh = torch.linalg.svd(M, full_matrices=False)

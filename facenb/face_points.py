@@ -74,7 +74,10 @@ class FacePoints:
 
 
 def vertices_as_points(model: MorphableModel, flattening: Flattening) -> FacePoints:
-    """All vertices, in the model's order."""
+    """All vertices, in the model's order. `flattening` is the model's own, for uv.
+
+    The change of normals is a difference of ± one standard deviation of each component: what m usually is.
+    """
     T, X, B = model.triangles, model.shape_mean, model.shape_basis
     slopes = [(vertex_normals(X + b, T) - vertex_normals(X - b, T)) / 2 for b in B.unbind(-1)]
     return FacePoints(
@@ -89,7 +92,11 @@ def vertices_as_points(model: MorphableModel, flattening: Flattening) -> FacePoi
 
 
 def random_points(surface: FacePoints, triangles: Tensor, n: int, generator: torch.Generator) -> FacePoints:
-    """n points, even over the surface of the mean face; `surface` are all its vertices."""
+    """n points, even over the surface of the mean face; `surface` are all its vertices.
+
+    A property of a point is the barycentric mean of its triangle's corners. The generator, on the points' device,
+    decides everything. Raises RuntimeError (of torch.multinomial) if the triangles have no area.
+    """
     corner = surface.mean[triangles]  # T 3 3
     area = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]).norm(dim=-1)
     chosen = triangles[torch.multinomial(area, n, replacement=True, generator=generator)]  # n 3

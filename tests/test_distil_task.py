@@ -13,6 +13,7 @@ from torch import nn
 
 from facenb.camera import project
 from facenb.checkpoint import checkpoints
+from facenb.correspondence_fit import fit_correspondence
 from facenb.distil_task import (
     DEPTH_WEIGHT,
     FORGET,
@@ -30,7 +31,8 @@ from facenb.face_points import FacePoints
 from facenb.flatten import flatten
 from facenb.image_sets import open_images
 from facenb.networks import Maps
-from facenb.refinement import Refined, RefinementOptions
+from facenb.refinement import Refined, RefinementOptions, refine
+from facenb.scaled_pose import pose_of
 from facenb.shards import Description, images_path, member_name, start_dataset, truth_path, write_shard
 from facenb.train_config import TrainConfig
 from facenb.trainer import train
@@ -305,6 +307,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, single,
     assert whole.typical > 0 and torch.equal(whole.typical, resumed.typical)
     assert not torch.equal(half.typical, resumed.typical)
     assert not torch.equal(half.network.layers[1].weight, resumed.network.layers[1].weight)
+
+
+def test_nothing_is_made_on_the_cpu_when_the_pictures_are_elsewhere(faces, scene):
+    """On PyTorch's "meta" device, which holds no numbers but, like a GPU, meets no tensor of the CPU's."""
+    there = faces.to("meta")
+    image, m, covered, logit = (x.to("meta") for x in (scene.image, scene.m, scene.covered.to(F64), scene.maps.logit))
+    uv, depth = scene.maps.uv.flatten(2).mT.to("meta"), scene.maps.depth.flatten(1).to("meta")
+    fit = fit_correspondence(there.tables, uv, depth, logit.flatten(1).sigmoid(), torch.zeros_like(uv))
+    face = refine(there.points, image, pose_of(fit.camera, there.points.centre), m, covered)
+    assert face.m.device.type == "meta" and face.pixels.shape == (3, faces.points.n, 2)
 
 
 @pytest.mark.parametrize("which", ["uv", "depth"])
