@@ -27,7 +27,7 @@ from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, ma
 from facenb.augment import backgrounds, jitter, random_similarity, warp
 from facenb.camera import project
 from facenb.correspondence_fit import fit_correspondence
-from facenb.face_points import FacePoints, random_points, vertices_as_points
+from facenb.face_points import FacePoints, blurred, random_points, vertices_as_points
 from facenb.flatten import Flattening
 from facenb.lighting import sh_basis
 from facenb.morphable_model import MorphableModel
@@ -79,15 +79,22 @@ class FaceTables:
 
 
 def face_tables(
-    model: MorphableModel, flattening: Flattening, n_points: int = 700, texels: int = 160, seed: int = 0
+    model: MorphableModel,
+    flattening: Flattening,
+    n_points: int = 1000,
+    texels: int = 160,
+    seed: int = 0,
+    blur: float = 2.0,
 ) -> FaceTables:
     """The tables of a model, which should be truncated to the components that the images can show.
 
     Args:
         n_points: drawn evenly over the surface, by `seed`.
         texels: of the UV model, each way.
+        blur: of the albedo, mm; half a pixel of a face that is 64 px wide or so. 0 leaves it sharp.
     """
     surface = vertices_as_points(model, flattening)
+    surface = blurred(surface, model.triangles, blur) if blur else surface
     generator = torch.Generator(model.shape_mean.device).manual_seed(seed)
     points = random_points(surface, model.triangles, n_points, generator)
     return FaceTables(model.name, surface, model.triangles, points, uv_model(model, flattening, texels))

@@ -7,10 +7,13 @@ with, or some hundreds drawn evenly over the surface, to measure with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
+import numpy as np
+import scipy.sparse as sp
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -89,6 +92,29 @@ def vertices_as_points(model: MorphableModel, flattening: Flattening) -> FacePoi
         albedo=model.albedo_basis,
         uv=flattening.uv[: model.n_vertices].to(X),
     )
+
+
+def blurred(surface: FacePoints, triangles: Int[Tensor, "T 3"], width: float) -> FacePoints:
+    """The same vertices with albedo averaged over their neighbourhood, as a pixel does that is larger than an iris.
+
+    Gaussian of `width` mm (standard deviation) in straight distance on the mean face, weighted by surface area.
+    """
+    X = surface.mean.detach().cpu().double().numpy()
+    T = triangles.cpu().numpy()
+    sides = X[T[:, 1:]] - X[T[:, :1]]  # T 2 3
+    third = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=-1) / 6
+    area = np.bincount(T.ravel(), np.repeat(third, 3), len(X))  # of the surface around each vertex, mm²
+    tree = cKDTree(X)
+    near = tree.sparse_distance_matrix(tree, 3 * width, output_type="coo_matrix")
+    weight = sp.coo_matrix((np.exp(-((near.data / width) ** 2) / 2), (near.row, near.col)), near.shape)
+    weight = weight @ sp.diags(area)
+    mean = sp.diags(1 / np.asarray(weight.sum(1)).ravel()) @ weight
+
+    def average(values: Float[Tensor, "V ..."]) -> Float[Tensor, "V ..."]:
+        flat = mean @ values.detach().cpu().double().reshape(len(X), -1).numpy()
+        return torch.from_numpy(flat).reshape(values.shape).to(values)
+
+    return replace(surface, albedo_mean=average(surface.albedo_mean), albedo=average(surface.albedo))
 
 
 def random_points(surface: FacePoints, triangles: Tensor, n: int, generator: torch.Generator) -> FacePoints:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from facenb.face_points import random_points, vertices_as_points
+from facenb.face_points import blurred, random_points, vertices_as_points
 from facenb.flatten import flatten
 from facenb.normals import triangle_normals, vertex_normals
 
@@ -127,3 +127,18 @@ def test_tables_move_to_another_type_together(surface):
     single = surface.to(dtype=torch.float32)
     assert {getattr(single, name).dtype for name in surface.__dataclass_fields__} == {torch.float32}
     torch.testing.assert_close(single.mean, surface.mean.float())
+
+
+def test_a_blurred_albedo_is_the_average_of_its_neighbourhood(tiny_model):
+    surface = vertices_as_points(tiny_model, flatten(tiny_model))
+    soft = blurred(surface, tiny_model.triangles, 12.0)
+    X, T = surface.mean, tiny_model.triangles
+    area = torch.zeros(len(X), dtype=X.dtype)
+    for a, b, c in T.tolist():
+        area[[a, b, c]] += torch.linalg.cross(X[b] - X[a], X[c] - X[a]).norm() / 6
+    distance = torch.cdist(X, X)
+    weight = torch.exp(-((distance / 12.0) ** 2) / 2) * (distance <= 36.0) * area
+    weight = weight / weight.sum(1, keepdim=True)
+    assert torch.allclose(soft.albedo_mean, weight @ surface.albedo_mean)
+    assert torch.allclose(soft.albedo, torch.einsum("vw,wck->vck", weight, surface.albedo))
+    assert torch.equal(soft.mean, surface.mean) and torch.equal(soft.shape, surface.shape)
