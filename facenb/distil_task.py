@@ -27,7 +27,7 @@ from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, ma
 from facenb.augment import backgrounds, jitter, random_similarity, warp
 from facenb.camera import project
 from facenb.correspondence_fit import fit_correspondence
-from facenb.face_points import FacePoints, blurred, random_points, vertices_as_points
+from facenb.face_points import FacePoints, blurred, inner_face, random_points, vertices_as_points
 from facenb.flatten import Flattening
 from facenb.lighting import sh_basis
 from facenb.morphable_model import MorphableModel
@@ -48,6 +48,7 @@ TOLERANCE, EDGE = 3.0, 8.0  # medians at which a pixel is believed by half, and 
 NEIGHBOURS = 2  # px around a pixel whose residuals count as well; also the radius of an eye that is closed
 GUESS_DEPTH = 0.05  # weight of the predicted depth in the first guess: an untrained depth is worth little
 FORGET = 0.02  # share of the newest batch in the running median of energies
+FORGET_FACES = 0.005  # and in the running mean of expressions
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class FaceTables:
         surface: all vertices, with `triangles`, to draw with.
         points: a few hundred, to measure with.
         tables: the UV model, to read correspondences with.
+        n_identity: how many of the shape components are identity; the others are expression.
     """
 
     model: str
@@ -66,6 +68,7 @@ class FaceTables:
     triangles: Int[Tensor, "T 3"]
     points: FacePoints
     tables: UVModel
+    n_identity: int
 
     def to(self, device: torch.device | str) -> FaceTables:
         """Copy on another device."""
@@ -75,6 +78,7 @@ class FaceTables:
             self.triangles.to(device),
             self.points.to(device),
             self.tables.to(device),
+            self.n_identity,
         )
 
 
@@ -85,19 +89,23 @@ def face_tables(
     texels: int = 160,
     seed: int = 0,
     blur: float = 2.0,
+    inner: bool = True,
 ) -> FaceTables:
     """The tables of a model, which should be truncated to the components that the images can show.
 
     Args:
-        n_points: drawn evenly over the surface, by `seed`.
+        n_points: drawn evenly over the surface, by `seed`; about one for each pixel that it covers.
         texels: of the UV model, each way.
         blur: of the albedo, mm; half a pixel of a face that is 64 px wide or so. 0 leaves it sharp.
+        inner: measure on the inner face only (`inner_face`), else on all of the model.
     """
     surface = vertices_as_points(model, flattening)
     surface = blurred(surface, model.triangles, blur) if blur else surface
     generator = torch.Generator(model.shape_mean.device).manual_seed(seed)
-    points = random_points(surface, model.triangles, n_points, generator)
-    return FaceTables(model.name, surface, model.triangles, points, uv_model(model, flattening, texels))
+    keep = inner_face(model) if inner else None
+    points = random_points(surface, model.triangles, n_points, generator, keep)
+    tables = uv_model(model, flattening, texels)
+    return FaceTables(model.name, surface, model.triangles, points, tables, model.n_identity)
 
 
 @dataclass(frozen=True)
@@ -219,6 +227,7 @@ class DistilTask:
         self.size, self.samples, self.options = size, samples, options
         self.accept, self.shrink, self.photometric = accept, shrink, photometric
         self.typical = torch.zeros(())  # running median of the energy; 0 before the first step
+        self.usual = torch.zeros(faces.points.n_shape)  # running mean of m, in its expression part
         self.about: dict[str, Any] = {
             "network": getattr(network, "kind", type(network).__name__),
             "face model": faces.model,
@@ -245,26 +254,38 @@ class DistilTask:
             "m²": face.m.square().mean().item(),
             "h²": face.h.square().mean().item(),
         }
-        return StepResult(loss, parts, {"energy": energy})
+        parts["usual expression"] = self.usual.norm().item()
+        usual = (accepted[:, None] * face.m).sum(0) / accepted.sum() if accepted.any() else self.usual.to(view)
+        return StepResult(loss, parts, {"energy": energy, "m": usual})
 
     def teach(self, view: Float[Tensor, "B 3 s s"], maps: Maps, generator: torch.Generator) -> Refined:
         """What the network should have said, as a face."""
         said = Maps(maps.uv.detach(), maps.depth.detach(), maps.logit.detach())
         pose, m = first_guess(self.faces, said, self.samples, generator)
-        return refine(self.faces.points, view, pose, self.shrink * m, said.confidence, self.options)
+        usual = self.usual.to(view)
+        m = usual + self.shrink * (m - usual)
+        return refine(self.faces.points, view, pose, m, said.confidence, self.options, usual=usual)
 
     def absorb(self, statistics: dict[str, Tensor]) -> None:
-        """Follow the median energy."""
+        """Follow the median energy and the mean expression.
+
+        The model's mean is a face at rest, and people in photos smile: a prior about rest makes every mouth a little
+        too straight, and what is wrong alike in all lessons is what the network learns. Identity stays about the
+        model's mean: its average size is nothing that photos could tell.
+        """
         energy = statistics["energy"].detach().cpu()
         self.typical = energy.clone() if self.typical == 0 else torch.lerp(self.typical, energy, FORGET)
+        expression = slice(self.faces.n_identity, None)
+        self.usual = self.usual.clone()
+        self.usual[expression].lerp_(statistics["m"].detach().cpu().to(self.usual)[expression], FORGET_FACES)
 
     def state_dict(self) -> dict[str, Any]:
-        """The running median."""
-        return {"typical": self.typical}
+        """The running median and mean."""
+        return {"typical": self.typical, "usual": self.usual}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the running median over."""
-        self.typical = state["typical"].clone()
+        """Take the running median and mean over."""
+        self.typical, self.usual = state["typical"].clone(), state["usual"].clone()
 
     def pictures(self, images: Float[Tensor, "B 3 S S"]) -> dict[str, Float[Tensor, "3 H W"]]:
         """Views of the images, what the network says of them, and what the refinement makes of that."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import scipy.sparse as sp
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -20,6 +20,9 @@ from torch.nn.functional import normalize
 from facenb.flatten import Flattening
 from facenb.morphable_model import MorphableModel
 from facenb.normals import vertex_normals
+
+INNER_WIDTH = 0.8  # of the jaw's width
+ABOVE_BROWS = 0.06  # of the height from chin to brows
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,19 @@ def blurred(surface: FacePoints, triangles: Int[Tensor, "T 3"], width: float) ->
     return replace(surface, albedo_mean=average(surface.albedo_mean), albedo=average(surface.albedo))
 
 
-def random_points(surface: FacePoints, triangles: Tensor, n: int, generator: torch.Generator) -> FacePoints:
+def random_points(
+    surface: FacePoints,
+    triangles: Int[Tensor, "T 3"],
+    n: int,
+    generator: torch.Generator,
+    keep: Bool[Tensor, " V"] | None = None,
+) -> FacePoints:
     """n points, even over the surface of the mean face; `surface` are all its vertices.
 
-    A property of a point is the barycentric mean of its triangle's corners. The generator, on the points' device,
-    decides everything. Raises RuntimeError (of torch.multinomial) if the triangles have no area.
+    `keep`: draw only from triangles all of whose vertices are kept.
     """
+    if keep is not None:
+        triangles = triangles[keep[triangles].all(1)]
     corner = surface.mean[triangles]  # T 3 3
     area = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]).norm(dim=-1)
     chosen = triangles[torch.multinomial(area, n, replacement=True, generator=generator)]  # n 3
@@ -135,6 +145,21 @@ def random_points(surface: FacePoints, triangles: Tensor, n: int, generator: tor
 
     points = {f.name: at(getattr(surface, f.name)) for f in fields(surface)}
     return FacePoints(**points | {"normal": normalize(points["normal"], dim=-1)})
+
+
+def inner_face(model: MorphableModel) -> Bool[Tensor, " V"]:
+    """Vertices from brows to chin and away from the sides of the jaw; all of a model without landmarks.
+
+    What lies outside often hides under hair, and at the silhouette its pixels are half background: both pull a fit
+    towards a smaller face.
+    """
+    X = model.shape_mean
+    if not len(model.landmarks68):
+        return torch.ones(len(X), dtype=torch.bool, device=X.device)
+    landmarks = X[model.landmarks68]
+    half_width = landmarks[[0, 16], 0].abs().mean()  # of the jaw at the ears
+    brow, chin = landmarks[17:27, 1].amax(), landmarks[8, 1]
+    return (X[:, 0].abs() < INNER_WIDTH * half_width) & (X[:, 1] < brow + ABOVE_BROWS * (brow - chin))
 
 
 def _combined(basis: Float[Tensor, "K 3 N"], coefficients: Float[Tensor, "B N"]) -> Float[Tensor, "B K 3"]:

@@ -120,6 +120,7 @@ def refine(
     confidence: Float[Tensor, "B H W"],
     options: RefinementOptions = DEFAULTS,
     trace: Callable[[int, Refined], None] | None = None,
+    usual: Float[Tensor, " Ns"] | None = None,
 ) -> Refined:
     """The face that explains `image` best, near the given pose and shape; batched, without gradient.
 
@@ -130,9 +131,10 @@ def refine(
         image: in the colour space of the model's albedo, [0, 1].
         pose, m: where to start; two pixels beside the truth is near enough.
         confidence: of the network that each pixel shows the face; 1 everywhere if there is no network.
+        usual: the shape that the prior prefers; None is the model's mean. People in photos smile more than it does.
         trace: called with the number of each step and the best face so far.
     """
-    problem = _Problem(points, image, confidence, options)
+    problem = _Problem(points, image, confidence, options, usual)
     l, h = problem.first_light(pose, m)
     state = problem.evaluate(pose, m, l, h)
     damping = image.new_full((len(image),), options.damping)
@@ -152,8 +154,9 @@ def refine(
 class _Problem:
     """One batch of photos, and what is asked of them."""
 
-    def __init__(self, points: FacePoints, image: Tensor, confidence: Tensor, options: RefinementOptions):
+    def __init__(self, points: FacePoints, image: Tensor, confidence: Tensor, options: RefinementOptions, usual=None):
         self.points, self.options = points, options
+        self.usual = image.new_zeros(points.n_shape) if usual is None else usual
         picture = softplus_clamp(image)
         self.H, self.W = image.shape[-2:]
         self.stack = torch.cat([picture, *_slopes(picture), confidence[:, None]], 1)  # B 10 H W
@@ -217,7 +220,7 @@ class _Problem:
         cut = o.outlier**2
         total = weight.sum(1) + 1e-6
         data = 3 * (weight * t / (1 + t / cut)).sum(1)  # Geman and McClure's robust function
-        prior = o.shape_prior * m.square().sum(1) + o.albedo_prior * h.square().sum(1)
+        prior = o.shape_prior * (m - self.usual).square().sum(1) + o.albedo_prior * h.square().sum(1)
         prior = prior + o.shape_prior * self.prior_distance * (pose.log_distance - math.log(o.distance)).square()
         weight = weight / (1 + t / cut) ** 2
         return _State(
@@ -249,7 +252,7 @@ class _Problem:
         prior[n_shape + 27 :] = o.albedo_prior
         now = J.new_zeros(B, J.shape[-1])
         now[:, N_POSE - 1] = s.pose.log_distance - math.log(o.distance)
-        now[:, N_POSE:] = torch.cat([s.m, (s.l - self.white).flatten(1), s.h], 1)
+        now[:, N_POSE:] = torch.cat([s.m - self.usual, (s.l - self.white).flatten(1), s.h], 1)
         A = J.mT @ J
         b = -(J.mT @ r[..., None])[..., 0] - prior * now
         delta = _solve(A, b, prior + damping[:, None] * A.diagonal(dim1=1, dim2=2))

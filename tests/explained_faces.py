@@ -40,7 +40,7 @@ class Explained:
 
 
 def tiny_faces(model, n_points: int = 300, texels: int = 96) -> FaceTables:
-    return face_tables(model, flatten(model), n_points, texels)
+    return face_tables(model, flatten(model), n_points, texels, inner=False)
 
 
 def explained(faces: FaceTables, n: int = 3, seed: int = 0, size: int = SIZE) -> Explained:

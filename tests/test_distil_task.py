@@ -17,6 +17,7 @@ from facenb.correspondence_fit import fit_correspondence
 from facenb.distil_task import (
     DEPTH_WEIGHT,
     FORGET,
+    FORGET_FACES,
     UNEXPLAINED,
     UV_WEIGHT,
     DistilTask,
@@ -256,9 +257,9 @@ def test_a_step_reports_itself_and_changes_nothing_that_lasts(single, scene):
     task = DistilTask(TinyNet(), single, 32, samples=300)
     result = task.step(single_images(scene), torch.Generator().manual_seed(0))
     assert result.loss.isfinite() and result.loss.requires_grad
-    assert set(result.scalars) == {"uv", "depth", "confidence", "energy", "accepted", "m²", "h²"}
-    assert set(result.statistics) == {"energy"}
-    assert task.typical == 0
+    assert set(result.scalars) == {"uv", "depth", "confidence", "energy", "accepted", "m²", "h²", "usual expression"}
+    assert set(result.statistics) == {"energy", "m"}
+    assert task.typical == 0 and (task.usual == 0).all()
     again = task.step(single_images(scene), torch.Generator().manual_seed(0))
     other = task.step(single_images(scene), torch.Generator().manual_seed(1))
     assert torch.equal(result.loss, again.loss) and not torch.equal(result.loss, other.loss)
@@ -277,14 +278,29 @@ def test_images_of_unusual_energy_teach_nothing(single, scene):
 
 def test_the_running_median_begins_with_the_first_energy_and_follows_slowly(single):
     task = DistilTask(TinyNet(), single)
-    task.absorb({"energy": torch.tensor(2.0)})
+    m = torch.zeros_like(task.usual)
+    task.absorb({"energy": torch.tensor(2.0), "m": m})
     assert task.typical == 2
-    task.absorb({"energy": torch.tensor(4.0)})
+    task.absorb({"energy": torch.tensor(4.0), "m": m})
     assert task.typical.item() == pytest.approx(2 + 2 * FORGET)
     other = DistilTask(TinyNet(), single)
     other.load_state_dict(task.state_dict())
-    task.absorb({"energy": torch.tensor(9.0)})
+    task.absorb({"energy": torch.tensor(9.0), "m": m})
     assert other.typical.item() == pytest.approx(2 + 2 * FORGET)  # a copy
+
+
+def test_the_usual_expression_follows_the_faces_and_the_usual_identity_does_not(single):
+    task = DistilTask(TinyNet(), single)
+    n = single.n_identity
+    m = torch.ones_like(task.usual)
+    for _ in range(3):
+        task.absorb({"energy": torch.tensor(1.0), "m": m})
+    assert (task.usual[:n] == 0).all()
+    assert torch.allclose(task.usual[n:], torch.full_like(task.usual[n:], 1 - (1 - FORGET_FACES) ** 3))
+    other = DistilTask(TinyNet(), single)
+    other.load_state_dict(task.state_dict())
+    task.absorb({"energy": torch.tensor(1.0), "m": 0 * m})
+    assert torch.allclose(other.usual[n:], torch.full_like(m[n:], 1 - (1 - FORGET_FACES) ** 3))  # a copy
 
 
 def run(out, single, images, steps):
@@ -340,10 +356,10 @@ def test_pictures_stand_in_a_row_and_are_the_same_each_time(single, scene):
 
 
 def test_tables_follow_the_model(tiny_model):
-    tables = face_tables(tiny_model.truncate(3, 2, 4), flatten(tiny_model), n_points=50, texels=16)
+    tables = face_tables(tiny_model.truncate(3, 2, 4), flatten(tiny_model), n_points=50, texels=16, inner=False)
     assert (tables.points.n, tables.points.n_shape, tables.points.n_albedo) == (50, 5, 4)
     assert (tables.surface.n, tables.tables.n_shape, tables.tables.height) == (tiny_model.n_vertices, 5, 16)
-    again = face_tables(tiny_model.truncate(3, 2, 4), flatten(tiny_model), n_points=50, texels=16)
+    again = face_tables(tiny_model.truncate(3, 2, 4), flatten(tiny_model), n_points=50, texels=16, inner=False)
     moved = again.to("cpu")
     assert all(torch.equal(getattr(tables.points, f.name), getattr(moved.points, f.name)) for f in fields(FacePoints))
     assert DistilTask(TinyNet(), tables, 48).about == {

@@ -1,9 +1,11 @@
 """Points of a face model: they are where the model says, and drawn evenly."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from facenb.face_points import blurred, random_points, vertices_as_points
+from facenb.face_points import blurred, inner_face, random_points, vertices_as_points
 from facenb.flatten import flatten
 from facenb.normals import triangle_normals, vertex_normals
 
@@ -142,3 +144,22 @@ def test_a_blurred_albedo_is_the_average_of_its_neighbourhood(tiny_model):
     assert torch.allclose(soft.albedo_mean, weight @ surface.albedo_mean)
     assert torch.allclose(soft.albedo, torch.einsum("vw,wck->vck", weight, surface.albedo))
     assert torch.equal(soft.mean, surface.mean) and torch.equal(soft.shape, surface.shape)
+
+
+def test_the_inner_face_keeps_away_from_hair_and_silhouette(tiny_model):
+    """Landmarks placed by hand on the tiny dome: jaw at ±65 mm, brows at 40, chin at −80."""
+    X = tiny_model.shape_mean.clone()
+    landmarks = tiny_model.landmarks68.clone()
+    X[landmarks[[0, 16]], 0] = torch.tensor([-65.0, 65.0], dtype=X.dtype)
+    X[landmarks[17:27], 1] = 40.0
+    X[landmarks[8], 1] = -80.0
+    placed = replace(tiny_model, shape_mean=X)
+    kept = inner_face(placed)
+    assert (X[kept, 0].abs() < 0.8 * 65).all() and (X[kept, 1] < 40 + 0.06 * 120).all()
+    assert kept.sum() > 20 and (~kept).sum() > 20
+    triangles = tiny_model.triangles
+    points = random_points(
+        vertices_as_points(placed, flatten(tiny_model)), triangles, 200, torch.Generator().manual_seed(0), kept
+    )
+    assert (points.mean[:, 0].abs() < 0.8 * 65).all()
+    assert inner_face(replace(tiny_model, landmarks68=landmarks[:0])).all()

@@ -137,6 +137,15 @@ def test_light_and_albedo_are_found_in_one_go_when_the_face_is_known(faces, scen
     assert start.residual.mean() < 0.03
 
 
+def test_a_photo_that_shows_nothing_gets_the_usual_shape(faces, scene):
+    """Without any believed point only the prior speaks."""
+    usual = torch.linspace(-1, 1, scene.m.shape[1], dtype=F64)
+    options = RefinementOptions(steps=12, believe=0.0)
+    nothing = torch.zeros_like(scene.covered, dtype=F64)
+    face = refine(faces.points, scene.image, scene.pose, 0 * scene.m, nothing, options, usual=usual)
+    assert torch.allclose(face.m, usual.expand_as(face.m), atol=0.02)
+
+
 def test_energies_never_rise(faces, scene):
     energies = []
     end = refined(faces, scene, steps=12, trace=lambda step, face: energies.append(face.energy))

@@ -135,7 +135,7 @@ def test_nan_ends_with_code_2_and_advice(words, first_weights, tmp_path, capsys)
         (("--size", 40), "--size 40: the network halves images four times, choose a multiple of 16"),
         (("--batch", 0), "--batch 0: must be at least 1"),
         (("--precision", "16"), "--precision 16: choose one of 32, bf16"),
-        (("--drop-at", 0.5, 0.9), "2 drop_at but 1 drop_by; give one factor for each"),
+        (("--drop-at", 0.5, 0.7, 0.9, "--drop-by", 0.1), "3 drop_at but 1 drop_by; give one factor for each"),
         (("--model", "nowhere.h5"), "nowhere.h5: no such file"),
         (("--config", "nowhere.toml"), "nowhere.toml: cannot be read"),
         (("--speed", 9), "unrecognized arguments: --speed 9; see facenb COMMAND --help"),
