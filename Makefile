@@ -1,4 +1,4 @@
-# make book    install, build the open face model, execute and render the book
+# make book    install, build the open face model and its head, execute and render the book
 # make test    install, run all tests
 # make lab     open the chapters in JupyterLab
 # make bench   measure speed and memory against the naive way and the peer library
@@ -19,6 +19,7 @@ export MKL_NUM_THREADS ?= 1
 
 book: $(INSTALLED)
 	@$(BIN)/python -m facenb.open_model
+	@$(BIN)/python -m facenb.heads
 	@$(BIN)/jupyter-book build . --warningiserror --keep-going || { \
 	  echo "make book: failed; what went wrong stands above. Mend it and type the same command, only what changed runs again"; exit 1; }
 	@echo "The book is ready: open _build/html/index.html, or type 'make serve'."
@@ -29,6 +30,7 @@ test: $(INSTALLED) browser
 
 lab: $(INSTALLED)
 	@$(BIN)/python -m facenb.open_model
+	@$(BIN)/python -m facenb.heads
 	@JUPYTER_CONFIG_PATH=book/_lab $(BIN)/jupyter lab book/index.md # chapters open as notebooks on a double click
 
 bench: $(INSTALLED)

@@ -1,0 +1,7 @@
+"""Build the head around the face unless it is in the cache already: `python -m facenb.heads`; `make book` does it."""
+
+from facenb.heads import head_model
+from facenb.open_model import cache_dir
+
+model = head_model()
+print(f"The head that goes with it is there, too ({cache_dir()}): {len(model.face_mean):,} vertices are the face's.")
