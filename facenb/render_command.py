@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from facenb.heads import head_model
+from facenb.interrupts import stop_signals
 from facenb.shards import Description, images_path, member_name, start_dataset, truth_path, write_shard
 from facenb.snapshots import BLOCK, GENERATOR, SnapshotTruth, render_snapshots
 from facenb.snapshots.pose import Framing
@@ -44,7 +46,7 @@ def render_dataset(
     Shards that are there already are left as they are, so a run that was stopped goes on where it stopped. `workers`
     processes (default: one per core) make the pictures, which do not depend on their number.
 
-    Raises ShardError for a folder that holds something else, OSError for a full disk.
+    Raises ShardError for a folder that holds something else, OSError for a full disk, KeyboardInterrupt after Ctrl-C.
     """
     config = {"size": size, "framing": framing, "seed": seed, "generator": GENERATOR}
     description = Description(count, shard_size, truth, config)
@@ -53,12 +55,17 @@ def render_dataset(
     if not indices:
         return 0
     head_model(progress)  # built once, before every process wants it
-    pictures = _rendered(indices, (seed, size, framing, truth), workers or os.cpu_count() or 1)
-    with tqdm(total=count, initial=count - len(indices), unit=" images", disable=not progress, smoothing=0.05) as bar:
+    with (
+        stop_signals() as stop_wanted,  # heeded between two pictures, when no lock of the pool is held
+        closing(_rendered(indices, (seed, size, framing, truth), workers or os.cpu_count() or 1)) as pictures,
+        tqdm(total=count, initial=count - len(indices), unit=" images", disable=not progress, smoothing=0.05) as bar,
+    ):
         for shard in missing:
             members = description.members(shard)
             contents = []
             for _ in members:
+                if stop_wanted():
+                    raise KeyboardInterrupt
                 contents.append(next(pictures))
                 bar.update()
             if truth:
