@@ -27,7 +27,7 @@ from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, ma
 from facenb.augment import backgrounds, jitter, random_similarity, warp
 from facenb.camera import project
 from facenb.correspondence_fit import fit_correspondence
-from facenb.face_points import FacePoints, blurred, inner_face, random_points, vertices_as_points
+from facenb.face_points import BLUR, FacePoints, blurred, inner_face, random_points, vertices_as_points
 from facenb.flatten import Flattening
 from facenb.lighting import sh_basis
 from facenb.morphable_model import MorphableModel
@@ -88,7 +88,7 @@ def face_tables(
     n_points: int = 1000,
     texels: int = 160,
     seed: int = 0,
-    blur: float = 2.0,
+    blur: float = BLUR,
     inner: bool = True,
 ) -> FaceTables:
     """The tables of a model, which should be truncated to the components that the images can show.
@@ -96,7 +96,7 @@ def face_tables(
     Args:
         n_points: drawn evenly over the surface, by `seed`; about one for each pixel that it covers.
         texels: of the UV model, each way.
-        blur: of the albedo, mm; half a pixel of a face that is 64 px wide or so. 0 leaves it sharp.
+        blur: of the albedo, mm; 0 leaves it sharp.
         inner: measure on the inner face only (`inner_face`), else on all of the model.
     """
     surface = vertices_as_points(model, flattening)

@@ -23,6 +23,7 @@ from facenb.normals import vertex_normals
 
 INNER_WIDTH = 0.8  # of the jaw's width
 ABOVE_BROWS = 0.06  # of the height from chin to brows
+BLUR = 2.0  # mm, half a pixel of a face that is 64 px wide or so
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from facenb.camera import Camera, project
-from facenb.face_points import FacePoints, random_points, vertices_as_points
+from facenb.face_points import BLUR, FacePoints, blurred, inner_face, random_points, vertices_as_points
 from facenb.morphable_model import MorphableModel
 from facenb.photometry_layer import Photometry
 from facenb.reconstruction import DEFAULTS, Reconstruction, ReconstructionOptions, landmark_points
@@ -27,10 +27,11 @@ POINTS = 1500  # of the face that are compared with the photo
 def refinement_points(
     model: MorphableModel, uv_model: UVModel, options: ReconstructionOptions = DEFAULTS, n: int = POINTS
 ) -> FacePoints:
-    """Points for `refine_reconstruction` with the components that `uv_model` has."""
+    """Points for `refine_reconstruction` with the components that `uv_model` has: the inner face's, softened, as in
+    training."""
     small = model.truncate(options.n_identity, options.n_expression, options.n_albedo)
-    surface = vertices_as_points(small, uv_model.flattening)
-    return random_points(surface, small.triangles, n, torch.Generator().manual_seed(0))
+    surface = blurred(vertices_as_points(small, uv_model.flattening), small.triangles, BLUR)
+    return random_points(surface, small.triangles, n, torch.Generator().manual_seed(0), inner_face(small))
 
 
 def refine_reconstruction(

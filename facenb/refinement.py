@@ -1,7 +1,7 @@
 """Refine a face on the photo itself: Gauss–Newton on the photometric error (book: *Learning from residuals*).
 
 Least squares turn a network's maps into camera, shape, light and albedo. How good they are the photo itself can tell:
-project fixed points of the model into it and compare colours, in image units, as section F's residual does,
+project fixed points of the model into it and compare colours, in image units,
 
     r_k = i(x_k) − (c_k + D_k h) / (F_k l),        x_k = projection of a_k + B_k m.
 

@@ -148,17 +148,26 @@ class ResidualTask:
     Args:
         tables: UV model, truncated to the components that the images can show, on the images' device.
         size: side of what the network sees, a multiple of 16.
+        face_model: name of the model that the tables are of; a run is not resumed with another.
     """
 
     name = "residual"
 
-    def __init__(self, network: nn.Module, tables: UVModel, size: int = 64, options: ResidualOptions = DEFAULTS):
+    def __init__(
+        self,
+        network: nn.Module,
+        tables: UVModel,
+        size: int = 64,
+        options: ResidualOptions = DEFAULTS,
+        face_model: str = "model",
+    ):
         self.network, self.tables, self.size, self.options = network, tables, size, options
         self.shape_prior = AdaptivePrior.start(tables.n_shape)
         self.albedo_prior = AdaptivePrior.start(tables.n_albedo)
         self.steps_taken = 0
         self.about: dict[str, Any] = {
             "network": getattr(network, "kind", type(network).__name__),
+            "face model": face_model,
             "size": size,
             "shape components": tables.n_shape,
             "albedo components": tables.n_albedo,

@@ -62,7 +62,7 @@ def main_training(config: train_words.Config) -> Path:
     if config.loss == "distil":
         task: Task = DistilTask(network, faces, config.size, photometric=config.photometric)
     else:
-        task = ResidualTask(network, faces.tables, config.size)
+        task = ResidualTask(network, faces.tables, config.size, face_model=faces.model)
     return _run(task, images, config, fabric)
 
 

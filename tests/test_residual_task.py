@@ -324,7 +324,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, faces, 
 def test_it_is_a_task_for_the_trainer(faces, scene):
     t = task(faces)
     assert t.name == "residual"
-    assert t.about == {"network": "tiny", "size": 32, "shape components": 10, "albedo components": 5}
+    assert t.about == {
+        "network": "tiny",
+        "face model": "model",
+        "size": 32,
+        "shape components": 10,
+        "albedo components": 5,
+    }
     with torch.no_grad():
         pictures = t.pictures(single_images(scene))
     assert set(pictures) == {"views", "uv", "confidence"}

@@ -5,9 +5,8 @@ from facenb.snapshots.snapshot import (
     GENERATOR,
     Snapshot,
     SnapshotTruth,
-    five_points,
     render_snapshot,
     render_snapshots,
 )
 
-__all__ = ["BLOCK", "GENERATOR", "Snapshot", "SnapshotTruth", "five_points", "render_snapshot", "render_snapshots"]
+__all__ = ["BLOCK", "GENERATOR", "Snapshot", "SnapshotTruth", "render_snapshot", "render_snapshots"]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from facenb.flatten import flatten
 from facenb.heads import Head, random_heads
+from facenb.metrics import five_points
 from facenb.open_model import open_model
 from facenb.rasterise import interpolate, rasterise
 from facenb.snapshots.backgrounds import random_background
@@ -53,7 +54,7 @@ class SnapshotTruth:
             `facenb.snapshots.scene`) or look at it through clear glass. False where hair, rims and dark lenses of
             glasses, hands, hats, scarves or microphones cover it, in an open mouth (teeth, tongue), and on ears, neck
             and the rest of the head, which the model has not.
-        landmarks68, landmarks5: pixels, seen or not (order and definition: `five_points`).
+        landmarks68, landmarks5: pixels, seen or not (order and definition: `metrics.five_points`).
         identity, expression, albedo: the open model's coefficients.
         K, R, t: X_camera = R X + t, pixel ~ K X_camera, X in model coordinates (mm).
         yaw, pitch, roll: radians, read off R by `facenb.rotation`.
@@ -93,13 +94,6 @@ class _Face:
     shadow: Int[np.ndarray, "s 3"]
 
 
-def five_points(landmarks68: np.ndarray) -> np.ndarray:
-    """Middles of the eyes, tip of the nose, corners of the mouth: from the 68 (…, 68, c) → (…, 5, c)."""
-    L = landmarks68
-    eyes = [L[..., 36:42, :].mean(-2), L[..., 42:48, :].mean(-2)]
-    return np.stack([*eyes, L[..., 30, :], L[..., 48, :], L[..., 54, :]], -2)
-
-
 def render_snapshots(seed: int, indices: Iterable[int], size: int, framing: Framing) -> Iterator[Snapshot]:
     """Snapshots `indices` of `seed`, `size` × `size` pixels. Quickest for runs of numbers.
 
@@ -133,7 +127,7 @@ def photographed(head: Head, pose: Pose, streams: Streams, size: int) -> Snapsho
     """The snapshot of a given head in a given pose; light, background and camera are drawn from the three streams."""
     lit, behind, camera = streams
     face = _face()
-    view = frame(pose, size, five_points(head.parts[head.face].vertices[face.landmarks68]))
+    view = frame(pose, size, _five(head.parts[head.face].vertices[face.landmarks68]))
     light = random_light(lit)
     background = random_background(behind, size, head.parts[head.face].colour.mean(0))
     radiance, as_skin = expose_scene(build_scene(head, face.wet, face.shadow), view, light, background, size)
@@ -201,7 +195,7 @@ def _truth(head: Head, view: View, as_skin: Bool[np.ndarray, "H W"], size: int) 
         depth=np.where(covered, seen.depth[0].numpy(), 0).astype(np.float32),
         mask=covered & as_skin,
         landmarks68=landmarks68,
-        landmarks5=five_points(landmarks68),
+        landmarks5=_five(landmarks68),
         identity=head.identity,
         expression=head.expression,
         albedo=head.albedo,
@@ -212,6 +206,10 @@ def _truth(head: Head, view: View, as_skin: Bool[np.ndarray, "H W"], size: int) 
         pitch=view.pitch,
         roll=view.roll,
     )
+
+
+def _five(landmarks68: Float[np.ndarray, "68 d"]) -> Float[np.ndarray, "5 d"]:
+    return five_points(torch.from_numpy(landmarks68)).numpy()
 
 
 @cache
