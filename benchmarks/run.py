@@ -121,8 +121,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "_build" / "bench.json", help="where to write the figures")
     options = parser.parse_args(arguments)
 
-    torch.set_num_threads(1)
     numba.set_num_threads(1)
+    torch.set_num_threads(1)  # after numba, which starts its threads now and sets OpenMP's number for both
     sys.path.append(str(ROOT / "tests"))  # the readable twins of the tests are the peers
     results = {}
     for name in options.only or NAMES:

@@ -31,6 +31,7 @@ def test_the_results_are_written_and_shown(fake, tmp_path, capsys):
     assert result["ratio"] == pytest.approx(result["peer_ms"] / result["ours_ms"]) and result["ours_ms"] > 0
     assert 4 < result["peer_mb"] / result["ours_mb"] < 12
     assert "a slow one" in capsys.readouterr().out
+    assert torch.get_num_threads() == 1  # numba, which shares OpenMP with PyTorch, once had the last word
 
 
 @pytest.mark.parametrize("megabytes", [8, 64, 300])
