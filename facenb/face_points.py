@@ -17,13 +17,16 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from facenb.ambient_occlusion import neck_and_chest, sky_share
 from facenb.flatten import Flattening
 from facenb.morphable_model import MorphableModel
 from facenb.normals import vertex_normals
 
 INNER_WIDTH = 0.8  # of the jaw's width
 ABOVE_BROWS = 0.06  # of the height from chin to brows
-BLUR = 2.0  # mm, half a pixel of a face that is 64 px wide or so
+LOOKS_DOWN = -0.3  # vertical part of a normal
+BLUR = 1.5  # mm, half a pixel of a face that is 80 px wide or so
+HOLLOW = 0.5  # power of the share of the sky: ambient light is dimmed by all of it, lamps by none
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,35 @@ def vertices_as_points(model: MorphableModel, flattening: Flattening) -> FacePoi
     )
 
 
+def as_photographed(
+    model: MorphableModel, flattening: Flattening, blur: float = BLUR, hollow: float = HOLLOW
+) -> FacePoints:
+    """All vertices, with albedo as a photo shows it: darker in the hollows, and no sharper than its pixels.
+
+    Spherical harmonics light a point by its normal alone, as if it stood alone. In a face the eyes' sockets and the
+    sides of the nose see less of the sky, are darker for it, and a fit that does not know so moves the brows down to
+    explain the shadow, and turns the face.
+
+    Args:
+        blur: of the albedo, mm; 0 leaves it sharp.
+        hollow: albedo is multiplied by this power of the share of the sky that a vertex of the mean face sees.
+    """
+    surface = vertices_as_points(model, flattening)
+    if hollow:
+        light = torch.from_numpy(_sky(model)).to(model.shape_mean)[:, None] ** hollow
+        surface = replace(surface, albedo_mean=surface.albedo_mean * light, albedo=surface.albedo * light[..., None])
+    return blurred(surface, model.triangles, blur) if blur else surface
+
+
+def _sky(model: MorphableModel) -> Float[np.ndarray, " V"]:
+    """Share of the sky that the vertices of the mean face see, which has a neck below it."""
+    X, T = model.shape_mean.cpu().double().numpy(), model.triangles.cpu().numpy()
+    if not len(model.landmarks68):
+        return sky_share(X, T)
+    neck, its_triangles = neck_and_chest(X[model.landmarks68.cpu().numpy()])
+    return sky_share(np.concatenate([X, neck]), np.concatenate([T, its_triangles + len(X)]))[: len(X)]
+
+
 def blurred(surface: FacePoints, triangles: Int[Tensor, "T 3"], width: float) -> FacePoints:
     """The same vertices with albedo averaged over their neighbourhood, as a pixel does that is larger than an iris.
 
@@ -152,7 +184,8 @@ def inner_face(model: MorphableModel) -> Bool[Tensor, " V"]:
     """Vertices from brows to chin and away from the sides of the jaw; all of a model without landmarks.
 
     What lies outside often hides under hair, and at the silhouette its pixels are half background: both pull a fit
-    towards a smaller face.
+    towards a smaller face. Under the chin lies the head's own shadow, which pulls the chin up: what looks down below
+    the mouth is left out, too.
     """
     X = model.shape_mean
     if not len(model.landmarks68):
@@ -160,7 +193,9 @@ def inner_face(model: MorphableModel) -> Bool[Tensor, " V"]:
     landmarks = X[model.landmarks68]
     half_width = landmarks[[0, 16], 0].abs().mean()  # of the jaw at the ears
     brow, chin = landmarks[17:27, 1].amax(), landmarks[8, 1]
-    return (X[:, 0].abs() < INNER_WIDTH * half_width) & (X[:, 1] < brow + ABOVE_BROWS * (brow - chin))
+    up = vertex_normals(X, model.triangles)[:, 1]
+    below = (X[:, 1] < landmarks[57, 1]) & (up < LOOKS_DOWN)
+    return (X[:, 0].abs() < INNER_WIDTH * half_width) & (X[:, 1] < brow + ABOVE_BROWS * (brow - chin)) & ~below
 
 
 def _combined(basis: Float[Tensor, "K 3 N"], coefficients: Float[Tensor, "B N"]) -> Float[Tensor, "B K 3"]:

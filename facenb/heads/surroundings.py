@@ -16,16 +16,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
+from facenb.ambient_occlusion import sky_share
 from facenb.atomic import atomic_path
 from facenb.heads.cage import Cage, build_cage
 from facenb.heads.face_areas import FaceAreas, build_face_areas
 from facenb.heads.hand_model import HandModel, build_hand_model
-from facenb.heads.occlusion import sky_share
 from facenb.heads.whole_head import WholeHead, build_whole_head
 from facenb.morphable_model import MorphableModel
 from facenb.open_model.build import cache_dir, recipe_hash
 
-RECIPE = ("anatomy", "cage", "face_areas", "hand_model", "occlusion", "surroundings", "whole_head")
+RECIPE = ("anatomy", "cage", "face_areas", "hand_model", "../ambient_occlusion", "surroundings", "whole_head")
 N_STEPS = 9
 
 
