@@ -9,6 +9,10 @@ says of it now, and then teach the network to say the result at once:
 Nothing else enters: no label, and nothing that a renderer knows about its images. Each face is a little wrong in its
 own way; what the network can learn from all of them is what they have in common.
 
+Fitting a face costs more than showing a picture. So each photo is fitted once, as it is: upright, at its full
+resolution, with the moving average of the network as the adviser. The result then serves several random views of the
+photo, turned, scaled, shifted and smaller: a face that was moved with its picture still fits it.
+
 Loss, averages over pixels, of the images whose energy is not unusually high:
 
     10 · |uv − target| + 10 · |log depth − target| on the face,  +  cross-entropy(confidence, well explained face)
@@ -16,7 +20,8 @@ Loss, averages over pixels, of the images whose energy is not unusually high:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,10 +29,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, max_pool2d
 
-from facenb.augment import backgrounds, jitter, random_similarity, warp
+from facenb.augment import CROP, backgrounds, invert, jitter, random_similarity, similarity, warp
 from facenb.camera import project
 from facenb.correspondence_fit import fit_correspondence
-from facenb.face_points import BLUR, FacePoints, blurred, inner_face, random_points, vertices_as_points
+from facenb.face_points import BLUR, HOLLOW, FacePoints, as_photographed, inner_face, random_points
 from facenb.flatten import Flattening
 from facenb.lighting import sh_basis
 from facenb.morphable_model import MorphableModel
@@ -44,11 +49,12 @@ from facenb.uv_model import UVModel, uv_model
 UV_WEIGHT, DEPTH_WEIGHT = 10.0, 10.0
 UNEXPLAINED = 0.15  # what an unexplained pixel of the face still counts for uv and depth: they go on under the hair
 EXPLAINED = (0.03, 0.10)  # a median residual outside these limits, in colours, is not a scale to measure others by
-TOLERANCE, EDGE = 3.0, 8.0  # medians at which a pixel is believed by half, and how steeply belief falls around there
+TOLERANCE, EDGE = 5.5, 8.0  # medians at which a pixel is believed by half, and how steeply belief falls around there
 NEIGHBOURS = 2  # px around a pixel whose residuals count as well; also the radius of an eye that is closed
 GUESS_DEPTH = 0.05  # weight of the predicted depth in the first guess: an untrained depth is worth little
 FORGET = 0.02  # share of the newest batch in the running median of energies
 FORGET_FACES = 0.005  # and in the running mean of expressions
+LEAN = 0.005  # by how much of the batch's mean identity the prior leans to the other side
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ def face_tables(
     texels: int = 160,
     seed: int = 0,
     blur: float = BLUR,
+    hollow: float = HOLLOW,
     inner: bool = True,
 ) -> FaceTables:
     """The tables of a model, which should be truncated to the components that the images can show.
@@ -96,11 +103,10 @@ def face_tables(
     Args:
         n_points: drawn evenly over the surface, by `seed`; about one for each pixel that it covers.
         texels: of the UV model, each way.
-        blur: of the albedo, mm; 0 leaves it sharp.
+        blur, hollow: see `as_photographed`.
         inner: measure on the inner face only (`inner_face`), else on all of the model.
     """
-    surface = vertices_as_points(model, flattening)
-    surface = blurred(surface, model.triangles, blur) if blur else surface
+    surface = as_photographed(model, flattening, blur, hollow)
     generator = torch.Generator(model.shape_mean.device).manual_seed(seed)
     keep = inner_face(model) if inner else None
     points = random_points(surface, model.triangles, n_points, generator, keep)
@@ -126,7 +132,7 @@ class Targets:
 
 @torch.no_grad()
 def first_guess(
-    faces: FaceTables, maps: Maps, samples: int, generator: torch.Generator
+    faces: FaceTables, maps: Maps, samples: int, generator: torch.Generator, distance: float = DEFAULTS.distance
 ) -> tuple[Pose, Float[Tensor, "B Ns"]]:
     """Pose and shape that the maps themselves say, by `fit_correspondence` of `samples` randomly drawn pixels.
 
@@ -137,7 +143,13 @@ def first_guess(
     uv, depth, weight = gather_pixels(stack, index).split([2, 1, 1], -1)
     pixels = pixel_coordinates(index, maps.logit.shape[-1], uv.dtype)
     fit = fit_correspondence(
-        faces.tables, uv.contiguous(), depth[..., 0], weight[..., 0], pixels, depth_weight=GUESS_DEPTH
+        faces.tables,
+        uv.contiguous(),
+        depth[..., 0],
+        weight[..., 0],
+        pixels,
+        depth_weight=GUESS_DEPTH,
+        distance=distance,
     )
     return pose_of(fit.camera, faces.points.centre), fit.m
 
@@ -201,6 +213,7 @@ class DistilTask:
 
     Args:
         size: side of what the network sees, a multiple of 16.
+        views: how many random views of each photo the network sees in a step.
         samples: pixels that enter the correspondence fit.
         options: of the refinement.
         accept: images whose refined energy exceeds this many running medians teach nothing.
@@ -216,6 +229,7 @@ class DistilTask:
         network: nn.Module,
         faces: FaceTables,
         size: int = 64,
+        views: int = 4,
         samples: int = 700,
         options: RefinementOptions = DEFAULTS,
         accept: float = 1.3,
@@ -223,61 +237,83 @@ class DistilTask:
         photometric: bool = True,
     ):
         self.network = network
+        self.average = copy.deepcopy(network).eval()
         self.faces = faces
-        self.size, self.samples, self.options = size, samples, options
+        self.size, self.views, self.samples, self.options = size, views, samples, options
         self.accept, self.shrink, self.photometric = accept, shrink, photometric
         self.typical = torch.zeros(())  # running median of the energy; 0 before the first step
-        self.usual = torch.zeros(faces.points.n_shape)  # running mean of m, in its expression part
+        self.usual = torch.zeros(faces.points.n_shape)  # what the prior holds for usual, see `absorb`
         self.about: dict[str, Any] = {
             "network": getattr(network, "kind", type(network).__name__),
             "face model": faces.model,
             "size": size,
+            "views": views,
             "shape components": faces.points.n_shape,
             "albedo components": faces.points.n_albedo,
         }
 
     def step(self, images: Float[Tensor, "B 3 S S"], generator: torch.Generator) -> StepResult:
-        """The loss of one random view of each image. Raises ValueError where a confidence is not finite."""
-        B, _, S, _ = images.shape
-        theta = random_similarity(B, generator, source=S, size=self.size)
-        view = warp(images, theta, self.size, backgrounds(images, self.size, generator), samples=2)
-        shown = jitter(view, generator) if self.photometric else view
-        maps = self.network(shown.contiguous(memory_format=torch.channels_last))
-        face = self.teach(view, maps, generator)
+        """The loss of `views` random views of each image or, by lot, of its mirror image.
+
+        Raises ValueError where a confidence is not finite.
+        """
+        images = mirrored(images, generator)
+        face = self.teach(images, generator)
         energy = face.energy.median()
         typical = torch.where(self.typical > 0, self.typical.to(energy), energy)
-        accepted = (face.energy < self.accept * typical).to(view.dtype)
-        loss, parts = distil_loss(maps, draw_targets(self.faces, view, face), accepted)
+        accepted = (face.energy < self.accept * typical).to(images.dtype)
+        view, seen = self.random_views(images, face, generator, self.views)
+        shown = jitter(view, generator) if self.photometric else view
+        maps = self.network(shown.contiguous(memory_format=torch.channels_last))
+        target = draw_targets(self.faces, view, seen)
+        loss, parts = distil_loss(maps, target, accepted.repeat_interleave(self.views))
         parts |= {
             "energy": energy.item(),
             "accepted": accepted.mean().item(),
             "m²": face.m.square().mean().item(),
             "h²": face.h.square().mean().item(),
         }
-        parts["usual expression"] = self.usual.norm().item()
+        parts["usual expression"] = self.usual[self.faces.n_identity :].norm().item()
         usual = (accepted[:, None] * face.m).sum(0) / accepted.sum() if accepted.any() else self.usual.to(view)
         return StepResult(loss, parts, {"energy": energy, "m": usual})
 
-    def teach(self, view: Float[Tensor, "B 3 s s"], maps: Maps, generator: torch.Generator) -> Refined:
-        """What the network should have said, as a face."""
-        said = Maps(maps.uv.detach(), maps.depth.detach(), maps.logit.detach())
-        pose, m = first_guess(self.faces, said, self.samples, generator)
-        usual = self.usual.to(view)
+    def teach(self, images: Float[Tensor, "B 3 S S"], generator: torch.Generator) -> Refined:
+        """What the network should have said of each image, as a face in its pixels."""
+        B, _, S, _ = images.shape
+        theta = upright(B, S, self.size).to(images)
+        with torch.no_grad():
+            said = self.average(warp(images, theta, self.size, samples=2).contiguous(memory_format=torch.channels_last))
+        pose, m = first_guess(self.faces, said, self.samples, generator, self.options.distance)
+        usual = self.usual.to(images)
         m = usual + self.shrink * (m - usual)
-        return refine(self.faces.points, view, pose, m, said.confidence, self.options, usual=usual)
+        confidence = warp(said.confidence[:, None], invert(theta), S)[:, 0]
+        return refine(self.faces.points, images, pose.moved(theta), m, confidence, self.options, usual=usual)
+
+    def random_views(
+        self, images: Float[Tensor, "B 3 S S"], face: Refined, generator: torch.Generator, views: int
+    ) -> tuple[Float[Tensor, "BV 3 s s"], Refined]:
+        """So many views of each image one after the other, and the face in the pixels of each."""
+        B, _, S, _ = images.shape
+        theta = random_similarity(B * views, generator, source=S, size=self.size)
+        fill = torch.stack([backgrounds(images, self.size, generator) for _ in range(views)], 1).flatten(0, 1)
+        view = warp(images.repeat_interleave(views, 0), theta, self.size, fill, samples=2)
+        pose = face.pose.repeated(views).moved(invert(theta.to(images)))
+        m, l, h = (x.repeat_interleave(views, 0) for x in (face.m, face.l, face.h))
+        return view, replace(face, pose=pose, m=m, l=l, h=h)
 
     def absorb(self, statistics: dict[str, Tensor]) -> None:
-        """Follow the median energy and the mean expression.
+        """Follow the median energy and the mean expression; keep the mean identity at zero.
 
         The model's mean is a face at rest, and people in photos smile: a prior about rest makes every mouth a little
-        too straight, and what is wrong alike in all lessons is what the network learns. Identity stays about the
-        model's mean: its average size is nothing that photos could tell.
+        too straight, and what is wrong alike in all lessons is what the network learns. So the prior's expression
+        follows the faces. Its identity goes *against* them: people are average on average, that is what a model's mean
+        means. Where fitted faces are not, something else than shape has bent them, light mostly, and the prior leans
+        the other way until they are.
         """
         energy = statistics["energy"].detach().cpu()
         self.typical = energy.clone() if self.typical == 0 else torch.lerp(self.typical, energy, FORGET)
-        expression = slice(self.faces.n_identity, None)
-        self.usual = self.usual.clone()
-        self.usual[expression].lerp_(statistics["m"].detach().cpu().to(self.usual)[expression], FORGET_FACES)
+        m, n = statistics["m"].detach().cpu().to(self.usual), self.faces.n_identity
+        self.usual = torch.cat([self.usual[:n] - LEAN * m[:n], torch.lerp(self.usual[n:], m[n:], FORGET_FACES)])
 
     def state_dict(self) -> dict[str, Any]:
         """The running median and mean."""
@@ -288,13 +324,10 @@ class DistilTask:
         self.typical, self.usual = state["typical"].clone(), state["usual"].clone()
 
     def pictures(self, images: Float[Tensor, "B 3 S S"]) -> dict[str, Float[Tensor, "3 H W"]]:
-        """Views of the images, what the network says of them, and what the refinement makes of that."""
-        n, _, S, _ = images.shape
+        """One view of each image, what the network says of it, and what the refinement makes of that."""
         generator = torch.Generator(images.device).manual_seed(0)
-        view = warp(images, random_similarity(n, generator, source=S, size=self.size), self.size, samples=2)
-        maps = self.network(view)
-        face = self.teach(view, maps, generator)
-        target = draw_targets(self.faces, view, face)
+        view, seen = self.random_views(images, self.teach(images, generator), generator, 1)
+        maps, target = self.network(view), draw_targets(self.faces, view, seen)
         taught = Maps(target.uv, target.log_depth.exp(), torch.logit(target.believed.clamp(1e-4, 1 - 1e-4)))
         return {
             "views": side_by_side(view),
@@ -303,6 +336,18 @@ class DistilTask:
             "taught uv": side_by_side(uv_colours(taught)),
             "taught confidence": confidences(taught),
         }
+
+
+def mirrored(images: Float[Tensor, "B 3 H W"], generator: torch.Generator) -> Float[Tensor, "B 3 H W"]:
+    """Half of the images, by lot, as a mirror shows them: other people, with the same right to be faces."""
+    lot = torch.rand(len(images), 1, 1, 1, generator=generator, device=generator.device).to(images.device) < 0.5
+    return torch.where(lot, images.flip(-1), images)
+
+
+def upright(n: int, source: int, size: int) -> Float[Tensor, "n 2 3"]:
+    """θ of the view in the middle of what the network is trained on: neither turned nor shifted."""
+    still = torch.zeros(n)
+    return similarity(still, torch.full((n,), CROP * source), torch.zeros(n, 2), source, size)
 
 
 def _median(values: Float[Tensor, "B H W"], mask: Bool[Tensor, "B H W"]) -> Float[Tensor, " B"]:

@@ -9,7 +9,7 @@ hardly tell apart, are here s, which it tells well, and z₀, which only bends t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float
@@ -87,6 +87,22 @@ class Pose:
             self.centre + delta[:, 4:6].clamp(-shift, shift),
             z.clamp(torch.tensor(NEAREST).log().item(), torch.tensor(FARTHEST).log().item()),
         )
+
+    def moved(self, theta: Float[Tensor, "B 2 3"]) -> Pose:
+        """The same faces in the pictures that the similarities θ lead to (`facenb.augment`): x ← θ (x, 1).
+
+        What θ turns, scales and shifts goes into R, s and c. Light and shape stay: they belong to the face.
+        """
+        A = theta[:, :, :2]
+        scale = torch.linalg.det(A).sqrt()  # B
+        turn = torch.eye(3).to(A).repeat(len(A), 1, 1)
+        turn[:, :2, :2] = A / scale[:, None, None]
+        centre = (A @ self.centre[..., None])[..., 0] + theta[:, :, 2]
+        return Pose(turn @ self.R, self.log_scale + scale.log(), centre, self.log_distance)
+
+    def repeated(self, n: int) -> Pose:
+        """Every pose n times, one after the other."""
+        return Pose(*(getattr(self, f.name).repeat_interleave(n, 0) for f in fields(self)))
 
     def camera(self, centre: Float[Tensor, " 3"]) -> Camera:
         """The same as K, R, t, for a face whose middle X₀ is `centre`."""

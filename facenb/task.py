@@ -36,11 +36,14 @@ class Task(Protocol):
             numbers.
         network: called as `self.network(images)`. While it trains, the trainer puts a wrapped network in its place
             (several processes, bf16), and for `pictures` the moving average.
+        average: the trainer puts the moving average of the weights here, in eval mode: a steadier adviser than the
+            network itself, for tasks that ask one.
     """
 
     name: str
     about: dict[str, Any]
     network: nn.Module
+    average: nn.Module
 
     def step(self, images: Float[Tensor, "B 3 S S"], generator: torch.Generator) -> StepResult:
         """The loss for these images, in [0, 1]. All randomness comes from `generator`, on the images' device.

@@ -60,7 +60,7 @@ def main_training(config: train_words.Config) -> Path:
     fabric = launch(config)
     faces = faces.to(fabric.device)
     if config.loss == "distil":
-        task: Task = DistilTask(network, faces, config.size, photometric=config.photometric)
+        task: Task = DistilTask(network, faces, config.size, config.views, photometric=config.photometric)
     else:
         task = ResidualTask(network, faces.tables, config.size, face_model=faces.model)
     return _run(task, images, config, fabric)

@@ -112,6 +112,7 @@ class _Run:
         _together(fabric, lambda: write_options(config))  # a wrong checkpoint's own are left alone
         self.at = self.state.position
         task.network, self.stepper = fabric.setup(self.network, self.optimizer)
+        task.average = self.average
         self.generator = torch.Generator(fabric.device)
         self.batch = fabric.world_size * config.batch  # of all processes together
 

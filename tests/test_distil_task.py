@@ -11,6 +11,7 @@ from explained_faces import F64, SIZE, TinyNet, explained, freckled, photos, sin
 from PIL import Image
 from torch import nn
 
+from facenb.augment import random_similarity, warp
 from facenb.camera import project
 from facenb.checkpoint import checkpoints
 from facenb.correspondence_fit import fit_correspondence
@@ -18,6 +19,7 @@ from facenb.distil_task import (
     DEPTH_WEIGHT,
     FORGET,
     FORGET_FACES,
+    LEAN,
     UNEXPLAINED,
     UV_WEIGHT,
     DistilTask,
@@ -27,6 +29,8 @@ from facenb.distil_task import (
     draw_targets,
     face_tables,
     first_guess,
+    mirrored,
+    upright,
 )
 from facenb.face_points import FacePoints
 from facenb.flatten import flatten
@@ -225,12 +229,21 @@ def test_perfect_maps_are_read_as_the_face_they_show(faces, scene):
     assert (found - true).norm(dim=-1).mean() < 0.5
 
 
-def test_what_is_taught_is_better_than_what_was_said(faces, scene):
+@pytest.fixture
+def unmoved(monkeypatch):
+    """Views are the images themselves."""
+    monkeypatch.setattr("facenb.distil_task.CROP", 1.0)
+    monkeypatch.setattr("facenb.distil_task.mirrored", lambda images, generator: images)
+    same = upright
+    monkeypatch.setattr("facenb.distil_task.random_similarity", lambda n, _, source, size: same(n, source, size))
+
+
+def test_what_is_taught_is_better_than_what_was_said(faces, scene, unmoved):
     """Maps that are wrong alike everywhere, by a shift of uv and a turn: their targets err less than half as much."""
     wrong = scene.maps.uv + torch.tensor([0.02, -0.03], dtype=F64)[:, None, None]
     said = replace(scene.maps, uv=wrong)
-    task = DistilTask(nn.Identity(), faces, SIZE, samples=400)
-    face = task.teach(scene.image, said, torch.Generator().manual_seed(0))
+    task = DistilTask(Perfect(said), faces, SIZE, samples=400)
+    face = task.teach(scene.image, torch.Generator().manual_seed(0))
     target = draw_targets(faces, scene.image, face)
     both = inner(target.covered & scene.covered)
 
@@ -240,15 +253,54 @@ def test_what_is_taught_is_better_than_what_was_said(faces, scene):
     assert error(target.uv) < 0.5 * error(wrong)
 
 
+def test_a_face_is_taught_alike_in_every_view_of_its_photo(faces, scene):
+    """uv of a moved picture = moved uv: what is drawn into a view is what the photo itself would show there."""
+    task = DistilTask(Perfect(scene.maps), faces, SIZE, photometric=False)
+    images = torch.nn.functional.interpolate(scene.image, scale_factor=1)
+    view, seen = task.random_views(images, truth(scene), torch.Generator().manual_seed(3), 4)
+    target = draw_targets(faces, view, seen)
+    theta = random_similarity(12, torch.Generator().manual_seed(3), SIZE, SIZE)
+    once = draw_targets(faces, scene.image, truth(scene))
+    uv = warp(once.uv.repeat_interleave(4, 0), theta, SIZE)
+    sure = warp(once.covered[:, None].double().repeat_interleave(4, 0), theta, SIZE)[:, 0] == 1
+    both = inner(target.covered, 1) & sure
+    assert both.flatten(1).sum(1).min() > 300
+    error = (uv - target.uv).norm(dim=1)[both]
+    assert error.median() < 1e-3 and error.quantile(0.99) < 0.02
+    assert target.believed[both].quantile(0.05) > 0.9
+    shifted = draw_targets(faces, view, replace(seen, pose=replace(seen.pose, centre=seen.pose.centre + 1.0)))
+    assert (uv - shifted.uv).norm(dim=1)[both].median() > 0.01  # else the comparison above could not fail
+
+
+def test_half_of_the_pictures_are_mirrored_and_none_is_changed_otherwise():
+    images = torch.rand(200, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    out = mirrored(images, torch.Generator().manual_seed(1))
+    as_is, flipped = (out == images).flatten(1).all(1), (out == images.flip(-1)).flatten(1).all(1)
+    assert (as_is ^ flipped).all() and 70 < flipped.sum() < 130
+
+
+def test_the_adviser_is_the_average_and_it_is_asked_for_an_upright_view(single, scene):
+    """The network in training sees turned views only; what the average says decides what is taught."""
+    task = DistilTask(TinyNet(), single, 32, samples=300)
+    seen = {"network": [], "average": []}
+    for name in seen:
+        getattr(task, name).register_forward_hook(lambda net, given, said, name=name: seen[name].append(given[0]))
+    task.step(single_images(scene), torch.Generator().manual_seed(0))
+    assert [len(x) for x in seen["average"]] == [3] and [len(x) for x in seen["network"]] == [12]
+    images = mirrored(single_images(scene), torch.Generator().manual_seed(0))
+    expected = warp(images, upright(3, SIZE, 32), 32, samples=2)
+    torch.testing.assert_close(seen["average"][0], expected)
+
+
 # The task
 
 
-def test_a_perfect_network_has_nothing_to_learn(faces, scene, monkeypatch):
+def test_a_perfect_network_has_nothing_to_learn(faces, scene, unmoved):
     """Where views are the images themselves, its uv loss is a fraction of that of a network which is 0.05 off."""
-    monkeypatch.setattr("facenb.distil_task.warp", lambda image, *_, **__: image)
     losses = []
     for shift in (0.0, 0.05):
-        task = DistilTask(Perfect(replace(scene.maps, uv=scene.maps.uv + shift)), faces, SIZE, photometric=False)
+        network = Perfect(replace(scene.maps, uv=scene.maps.uv + shift))
+        task = DistilTask(network, faces, SIZE, views=1, photometric=False)
         losses.append(task.step(scene.image, torch.Generator().manual_seed(0)).scalars["uv"])
     assert losses[0] < 0.02 < 0.05 < losses[1]
 
@@ -289,18 +341,28 @@ def test_the_running_median_begins_with_the_first_energy_and_follows_slowly(sing
     assert other.typical.item() == pytest.approx(2 + 2 * FORGET)  # a copy
 
 
-def test_the_usual_expression_follows_the_faces_and_the_usual_identity_does_not(single):
+def test_the_usual_expression_follows_the_faces_and_the_usual_identity_leans_against_them(single):
     task = DistilTask(TinyNet(), single)
     n = single.n_identity
     m = torch.ones_like(task.usual)
     for _ in range(3):
         task.absorb({"energy": torch.tensor(1.0), "m": m})
-    assert (task.usual[:n] == 0).all()
+    assert torch.allclose(task.usual[:n], torch.full((n,), -3 * LEAN))
     assert torch.allclose(task.usual[n:], torch.full_like(task.usual[n:], 1 - (1 - FORGET_FACES) ** 3))
     other = DistilTask(TinyNet(), single)
     other.load_state_dict(task.state_dict())
     task.absorb({"energy": torch.tensor(1.0), "m": 0 * m})
     assert torch.allclose(other.usual[n:], torch.full_like(m[n:], 1 - (1 - FORGET_FACES) ** 3))  # a copy
+
+
+def test_faces_that_are_bent_alike_become_average_on_average(single):
+    """The controller alone: whoever answers half of the prior and a bias ends at a mean of zero."""
+    task, bias = DistilTask(TinyNet(), single), 0.4
+    n = single.n_identity
+    for _ in range(3000):
+        m = torch.cat([bias + 0.5 * task.usual[:n], task.usual[n:]])
+        task.absorb({"energy": torch.tensor(1.0), "m": m})
+    assert m[:n].abs().max() < 1e-3
 
 
 def run(out, single, images, steps):
@@ -336,11 +398,12 @@ def test_nothing_is_made_on_the_cpu_when_the_pictures_are_elsewhere(faces, scene
 
 
 @pytest.mark.parametrize("which", ["uv", "depth"])
-def test_maps_that_are_no_numbers_give_a_loss_that_is_none(faces, scene, which):
+def test_maps_that_are_no_numbers_give_a_loss_that_is_none(faces, scene, unmoved, which):
     """One pixel is enough. The trainer then skips the step."""
     maps = Maps(*(getattr(scene.maps, f.name).clone() for f in fields(Maps)))
     getattr(maps, which)[1, ..., 24, 18] = torch.nan
-    task = DistilTask(Perfect(maps), faces, SIZE, samples=SIZE * SIZE, photometric=False)
+    task = DistilTask(Perfect(maps), faces, SIZE, views=1, samples=SIZE * SIZE, photometric=False)
+    task.average = Perfect(scene.maps)
     assert not task.step(scene.image, torch.Generator().manual_seed(0)).loss.isfinite()
 
 
@@ -366,6 +429,7 @@ def test_tables_follow_the_model(tiny_model):
         "network": "tiny",
         "face model": tables.model,
         "size": 48,
+        "views": 4,
         "shape components": 5,
         "albedo components": 4,
     }

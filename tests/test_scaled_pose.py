@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facenb.augment import invert, move_points, random_similarity
 from facenb.camera import Camera, project
 from facenb.rotation import exponential, rotation_from_angles
 from facenb.scaled_pose import FARTHEST, LARGEST_STEP, N_POSE, NEAREST, Pose, pose_of
@@ -152,3 +153,24 @@ def test_however_many_steps_the_distance_stays_sensible():
         for _ in range(20):
             pose = pose.move(step)
         assert pose.log_distance.exp().item() == pytest.approx(limit)
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEED)
+def test_a_face_moved_with_its_picture_is_seen_where_the_picture_went(seed):
+    """Projecting and then moving by θ is moving the pose and then projecting; and back again is where it began."""
+    g = torch.Generator().manual_seed(seed)
+    pose, X = random_pose(3, g), random_points(3, 9, g)
+    theta = random_similarity(3, g, source=96, size=64, rotation=math.pi, dtype=F64)
+    there = pose.moved(theta)
+    torch.testing.assert_close(move_points(theta, there.project(X)[0]), pose.project(X)[0])
+    torch.testing.assert_close(there.R @ there.R.mT, torch.eye(3, dtype=F64).expand(3, 3, 3))
+    back = there.moved(invert(theta))
+    for name in ("R", "log_scale", "centre", "log_distance"):
+        torch.testing.assert_close(getattr(back, name), getattr(pose, name))
+
+
+def test_repeated_poses_stand_side_by_side():
+    pose = random_pose(2, torch.Generator().manual_seed(0))
+    twice = pose.repeated(2)
+    assert torch.equal(twice.centre, pose.centre[[0, 0, 1, 1]]) and torch.equal(twice.R, pose.R[[0, 0, 1, 1]])

@@ -61,6 +61,7 @@ class Config(TrainConfig):
     expression: Annotated[int, Option("components of expression, the first N", "N", at_least=1)] = 30
     albedo: Annotated[int, Option("components of albedo, the first N", "N", at_least=1)] = 40
     map_size: Annotated[int, Option("side of the model's map over the flattened face", "TEXELS", at_least=16)] = 160
+    views: Annotated[int, Option("distil: random views of each image in a step", "N", at_least=1)] = 4
     photometric: Annotated[bool, Option("distil: the network sees other exposure, tone and colour than the fit")] = True
 
 
