@@ -140,6 +140,25 @@ def backgrounds(images: Float[Tensor, "n C S S"], size: int, generator: torch.Ge
     return interpolate(torch.stack(corners), size=(size, size), mode="bilinear", align_corners=False)
 
 
+def faceless(
+    images: Float[Tensor, "n C S S"], count: int, size: int, generator: torch.Generator
+) -> Float[Tensor, "count C s s"]:
+    """Pictures without a face, patched together from the corners of others: 1, 2 × 2 or 3 × 3 of them each."""
+    n, _, S, _ = images.shape
+    side, device = max(1, S // 4), generator.device
+    pictures = []
+    for k in torch.randint(1, 4, (count,), generator=generator, device=device).tolist():
+        which = torch.randint(0, n, (k, k), generator=generator, device=device)
+        corner = torch.randint(0, 2, (2, k, k), generator=generator, device=device) * (S - side)
+        rows = [
+            torch.cat([images[i, :, y : y + side, x : x + side] for i, y, x in zip(*row, strict=True)], 2)
+            for row in zip(which.tolist(), *corner.tolist(), strict=True)
+        ]
+        whole = torch.cat(rows, 1)[None]
+        pictures.append(interpolate(whole, size=(size, size), mode="bilinear", align_corners=False))
+    return torch.cat(pictures)
+
+
 def jitter(
     images: Float[Tensor, "n 3 H W"],
     generator: torch.Generator,

@@ -11,7 +11,8 @@ own way; what the network can learn from all of them is what they have in common
 
 Fitting a face costs more than showing a picture. So each photo is fitted once, as it is: upright, at its full
 resolution, with the moving average of the network as the adviser. The result then serves several random views of the
-photo, turned, scaled, shifted and smaller: a face that was moved with its picture still fits it.
+photo, turned, scaled, shifted and smaller: a face that was moved with its picture still fits it. A few pictures without
+a face go with them, patched together from the corners of others, or the network would see a face in every wall.
 
 Loss, averages over pixels, of the images whose energy is not unusually high:
 
@@ -29,7 +30,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, max_pool2d
 
-from facenb.augment import CROP, backgrounds, invert, jitter, random_similarity, similarity, warp
+from facenb.augment import CROP, backgrounds, faceless, invert, jitter, random_similarity, similarity, warp
 from facenb.camera import project
 from facenb.correspondence_fit import fit_correspondence
 from facenb.face_points import BLUR, HOLLOW, FacePoints, as_photographed, inner_face, random_points
@@ -51,6 +52,7 @@ UNEXPLAINED = 0.15  # what an unexplained pixel of the face still counts for uv 
 EXPLAINED = (0.03, 0.10)  # a median residual outside these limits, in colours, is not a scale to measure others by
 TOLERANCE, EDGE = 5.5, 8.0  # medians at which a pixel is believed by half, and how steeply belief falls around there
 NEIGHBOURS = 2  # px around a pixel whose residuals count as well; also the radius of an eye that is closed
+FACELESS = 0.1  # pictures without a face for each view of one
 GUESS_DEPTH = 0.05  # weight of the predicted depth in the first guess: an untrained depth is worth little
 FORGET = 0.02  # share of the newest batch in the running median of energies
 FORGET_FACES = 0.005  # and in the running mean of expressions
@@ -128,6 +130,10 @@ class Targets:
     log_depth: Float[Tensor, "B H W"]
     covered: Bool[Tensor, "B H W"]
     believed: Float[Tensor, "B H W"]
+
+    def and_nothing(self, n: int) -> Targets:
+        """The same, and n pictures more in which there is no face."""
+        return Targets(*(torch.cat([x, x.new_zeros(n, *x.shape[1:])]) for x in vars(self).values()))
 
 
 @torch.no_grad()
@@ -253,7 +259,7 @@ class DistilTask:
         }
 
     def step(self, images: Float[Tensor, "B 3 S S"], generator: torch.Generator) -> StepResult:
-        """The loss of `views` random views of each image or, by lot, of its mirror image.
+        """The loss of `views` random views of each image or, by lot, of its mirror image, and of a few without a face.
 
         Raises ValueError where a confidence is not finite.
         """
@@ -263,10 +269,13 @@ class DistilTask:
         typical = torch.where(self.typical > 0, self.typical.to(energy), energy)
         accepted = (face.energy < self.accept * typical).to(images.dtype)
         view, seen = self.random_views(images, face, generator, self.views)
-        shown = jitter(view, generator) if self.photometric else view
+        nobody = faceless(images, max(1, round(FACELESS * len(view))), self.size, generator)
+        shown = torch.cat([view, nobody])
+        shown = jitter(shown, generator) if self.photometric else shown
         maps = self.network(shown.contiguous(memory_format=torch.channels_last))
-        target = draw_targets(self.faces, view, seen)
-        loss, parts = distil_loss(maps, target, accepted.repeat_interleave(self.views))
+        target = draw_targets(self.faces, view, seen).and_nothing(len(nobody))
+        taught = torch.cat([accepted.repeat_interleave(self.views), accepted.new_ones(len(nobody))])
+        loss, parts = distil_loss(maps, target, taught)
         parts |= {
             "energy": energy.item(),
             "accepted": accepted.mean().item(),

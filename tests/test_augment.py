@@ -13,6 +13,7 @@ from facenb.augment import (
     SHIFT,
     ZOOM,
     backgrounds,
+    faceless,
     invert,
     jitter,
     move_points,
@@ -166,6 +167,19 @@ def test_backgrounds_are_corners_of_other_images(generator):
         b = backgrounds(images, 16, generator)
         assert b.shape == (5, 3, 16, 16) and b.max() < 0.8
         assert ((b[:, 0, 0, 0] - grey).abs() > 0.1).all()
+
+
+def test_faceless_pictures_are_corners_and_nothing_else(generator):
+    """Middles are white and must not appear; every number of patches from one to nine is met, and all images are."""
+    grey = torch.linspace(0, 0.7, 5)
+    images = grey[:, None, None, None].expand(5, 3, 32, 32).clone()
+    images[..., 8:24, :] = images[..., 8:24] = 1
+    pictures = faceless(images, 60, 24, generator)
+    assert pictures.shape == (60, 3, 24, 24) and pictures.max() < 0.8
+    corners = pictures[:, 0, ::23, ::23].flatten(1)  # 60 4
+    assert {round(v, 3) for v in corners.flatten().tolist()} == {round(v, 3) for v in grey.tolist()}
+    several = (corners != corners[:, :1]).any(1)
+    assert 0.3 < several.float().mean() < 0.9
 
 
 def test_jitter_keeps_pictures_in_range_and_greys_some_of_them(generator):

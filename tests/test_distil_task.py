@@ -86,8 +86,12 @@ class Perfect(nn.Module):
         self.maps, self.offset = maps, nn.Parameter(torch.zeros((), dtype=maps.uv.dtype))
 
     def forward(self, image):
-        m = self.maps
-        return Maps(m.uv + self.offset, m.depth * (1 + self.offset), m.logit + self.offset)
+        n = len(image) - len(self.maps.logit)  # pictures without a face come last
+        uv, depth, logit = (
+            torch.cat([x + self.offset, x.new_full((n, *x.shape[1:]), nothing) + self.offset])
+            for x, nothing in ((self.maps.uv, 0.0), (self.maps.depth, 1.0), (self.maps.logit, -9.0))
+        )
+        return Maps(uv, depth, logit)
 
 
 # What is taught
@@ -205,6 +209,19 @@ def test_maps_that_say_the_targets_cost_nothing_but_the_targets_own_doubt(faces,
     assert distil_loss(maps, sure, torch.ones(3, dtype=F64))[1]["uv"] == pytest.approx(0.01 * 2**0.5, rel=1e-3)
 
 
+def test_where_nobody_is_only_confidence_is_taught(faces, scene):
+    """Three faces and two pictures without: the two add cross-entropy to its mean, and nothing to uv and depth."""
+    target = draw_targets(faces, scene.image, truth(scene))
+    more = target.and_nothing(2)
+    assert not more.covered[3:].any() and (more.believed[3:] == 0).all() and torch.equal(more.uv[:3], target.uv)
+    said = Perfect(replace(scene.maps, uv=scene.maps.uv + 0.01))
+    few = distil_loss(said(scene.image), target, torch.ones(3, dtype=F64))[1]
+    many = distil_loss(said(torch.zeros(5, 3, SIZE, SIZE)), more, torch.ones(5, dtype=F64))[1]
+    assert many["uv"] == pytest.approx(few["uv"]) and many["depth"] == pytest.approx(few["depth"])
+    nothing = torch.nn.functional.softplus(torch.tensor(-9.0)).item()
+    assert many["confidence"] == pytest.approx((3 * few["confidence"] + 2 * nothing) / 5, rel=1e-3)
+
+
 def test_rejected_images_have_no_gradient(faces, scene):
     target = draw_targets(faces, scene.image, truth(scene))
     accepted = torch.tensor([1.0, 0.0, 1.0], dtype=F64)
@@ -286,7 +303,7 @@ def test_the_adviser_is_the_average_and_it_is_asked_for_an_upright_view(single, 
     for name in seen:
         getattr(task, name).register_forward_hook(lambda net, given, said, name=name: seen[name].append(given[0]))
     task.step(single_images(scene), torch.Generator().manual_seed(0))
-    assert [len(x) for x in seen["average"]] == [3] and [len(x) for x in seen["network"]] == [12]
+    assert [len(x) for x in seen["average"]] == [3] and [len(x) for x in seen["network"]] == [12 + 1]
     images = mirrored(single_images(scene), torch.Generator().manual_seed(0))
     expected = warp(images, upright(3, SIZE, 32), 32, samples=2)
     torch.testing.assert_close(seen["average"][0], expected)
@@ -323,9 +340,10 @@ def test_images_of_unusual_energy_teach_nothing(single, scene):
     assert task.step(single_images(scene), g.manual_seed(0)).scalars["accepted"] > 0
     task.typical = torch.tensor(1e-6)
     result = task.step(single_images(scene), g.manual_seed(0))
-    assert result.scalars["accepted"] == 0 and result.loss == 0
-    result.loss.backward()
-    assert all((p.grad == 0).all() for p in task.network.parameters())
+    assert result.scalars["accepted"] == 0 and result.scalars["uv"] == 0 and result.scalars["depth"] == 0
+    result.loss.backward()  # of a picture in which nobody is, so of the two logits alone
+    slope = task.network.layers[1].weight.grad
+    assert (slope[:3] == 0).all() and (slope[3:] != 0).any()
 
 
 def test_the_running_median_begins_with_the_first_energy_and_follows_slowly(single):
