@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -42,6 +42,7 @@ CELEBA_WIDTH, CELEBA_HEIGHT = 178, 218
 CELEBA_LANDMARKS5 = ((69.0, 111.0), (108.0, 111.0), (88.0, 135.0), (73.0, 152.0), (105.0, 152.0))
 CELEBA_SIDE = 161
 
+_NO_PHOTOS = f"no file ends in {', '.join(PHOTO_ENDINGS)}"
 _TAIL = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}  # how a whole file ends
 
 
@@ -120,7 +121,7 @@ def open_images(path: str | Path, size: int | None = None) -> ImageSet:
         raise ImageSetError(f"{path}: no such folder; check the path")
     if path.is_dir() and (path / "dataset.json").is_file():
         return _rendered(path, size)
-    files = sorted(p for p in path.rglob("*") if _is_photo(p)) if path.is_dir() else [path]
+    files = photo_files(path) if path.is_dir() else [path]
     root = path if path.is_dir() else path.parent
     names, sizes, broken = [], [], []
     for file in files:
@@ -137,7 +138,7 @@ def open_images(path: str | Path, size: int | None = None) -> ImageSet:
         names.append(name)
         sizes.append((width, height))
     if not names:
-        why = f"all {len(broken)} are broken, {broken[0]}" if broken else f"no file ends in {', '.join(PHOTO_ENDINGS)}"
+        why = f"all {len(broken)} are broken, {broken[0]}" if broken else _NO_PHOTOS
         raise ImageSetError(f"{path}: no photos to read ({why}); give a folder of photos, or one of facenb render")
     celeba = [
         CELEBA_FOLDER in (root / name).parts and size_ == (CELEBA_WIDTH, CELEBA_HEIGHT)
@@ -149,6 +150,30 @@ def open_images(path: str | Path, size: int | None = None) -> ImageSet:
         return celeba_square(photo) if celeba[i] else centre_square(photo)
 
     return ImageSet(names, read, size, broken, "celeba" if all(celeba) else None)
+
+
+def photo_files(folder: Path) -> list[Path]:
+    """The photos in a folder, nested ones included, by the endings of their names and sorted."""
+    return sorted(p for p in folder.rglob("*") if _is_photo(p))
+
+
+def photos_in(paths: Sequence[Path], results: Path) -> tuple[Path, ...]:
+    """The photos that are meant by photos and folders: a folder means all in it, but for those in the folder `results`.
+
+    Raises ImageSetError for a folder without photos, or one that is `results` itself.
+    """
+    photos, out = [], results.resolve()
+    for path in paths:
+        if not path.is_dir():
+            photos.append(path)
+            continue
+        if path.resolve() == out:
+            raise ImageSetError(f"{path}: results would lie among the photos; write them to another folder")
+        inside = [file for file in photo_files(path) if out not in file.resolve().parents]
+        if not inside:
+            raise ImageSetError(f"{path}: no photos to read ({_NO_PHOTOS}); give photos or a folder of them")
+        photos += inside
+    return tuple(photos)
 
 
 def centre_square(picture: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ Conventions: pixel coordinates are (x right, y down), integer at pixel centres, 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 
 def sample_pixels(
@@ -46,3 +47,10 @@ def gather_pixels(image: Float[Tensor, "B C H W"], index: Int[Tensor, "B S"]) ->
     """The values of an image (or of a map that a network predicted) at flat indices; differentiable in the image."""
     flat = image.flatten(2).transpose(1, 2)  # B H·W C
     return flat.gather(1, index[..., None].expand(-1, -1, image.shape[1]))
+
+
+def sample_between(image: Float[Tensor, "B C H W"], x: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K C"]:
+    """The values of an image between its pixels, bilinear; outside, those of its rim."""
+    size = x.new_tensor([image.shape[-1], image.shape[-2]])
+    grid = ((2 * x + 1) / size - 1)[:, :, None]
+    return grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)[..., 0].mT

@@ -3,6 +3,8 @@
 For each photo NAME in which a face is found it writes NAME.png (the overlay beside the photo), NAME_panels.png,
 NAME_maps.npz, NAME.glb and, last, NAME.json, so that where the JSON is, all is. Everything counts in the pixels of the
 whole photo; the maps come with the similarity that leads there.
+
+Photos of one person are gone through twice: crops and what the network said of them are kept, the photos are not.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from facenb.morphable_model import MorphableModel
 from facenb.photo import photo_size, read_photo, write_photo
 from facenb.portrait_fit import face_map, fit_colours, inside_hull
 from facenb.reconstruction import Reconstruction, ReconstructionOptions, reconstruct, reconstruction_tables
-from facenb.refined_reconstruction import refine_reconstruction, refinement_points
+from facenb.refined_reconstruction import refine_reconstruction, refine_same_person, refinement_points
 from facenb.six_panels import SIDE, panel_sheet, six_panels
 from facenb.uv_model import UVModel
 from facenb.weights import load_weights, shipped_weights
@@ -55,12 +57,12 @@ class Tools:
 
 
 @dataclass(frozen=True)
-class PhotoFace:
-    """A face in a photo: `reconstruction` in the pixels of the crop, a batch of one; `fit` in those of the photo."""
+class SeenFace:
+    """A face as the network saw it: where, the crop it was shown, and what follows from that in the crop's pixels."""
 
     found: FoundFace
-    reconstruction: Reconstruction
-    fit: PortraitFit
+    crop: Float[Tensor, "1 3 S S"]
+    reconstruction: Reconstruction  # a batch of one
 
 
 def load_tools(weights: Path | None = None) -> Tools:
@@ -80,10 +82,12 @@ def reconstruct_photos(
     max_side: int,
     say: Callable[[str], None],
     complain: Callable[[str], None],
+    same_person: bool = False,
 ) -> list[Path]:
     """Reconstruct every photo → the JSON files written. `complain` gets a line for each photo without a face.
 
-    `box` (x, y, width, height) and `known_focal` count in pixels of the photo as it is on disk.
+    `box` (x, y, width, height) and `known_focal` count in pixels of the photo as it is on disk. `same_person` refines
+    all photos together; they get the same identity and the same albedo.
 
     Raises ValueError (of the module that noticed) naming the file and the remedy; photos are checked before the first
     is worked on, as far as their headers tell.
@@ -94,36 +98,56 @@ def reconstruct_photos(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{out}: cannot write there ({error.strerror}); choose another folder with --out") from error
-    written = []
-    for path, full in zip(photos, sizes, strict=True):
+
+    def look(path: Path, full: tuple[int, int]) -> tuple[Tensor, SeenFace | None]:
         photo = read_photo(path, max_side=max_side)  # 3 H W
         scale = photo.shape[2] / full[0]
-        face = reconstruct_photo(
-            photo,
-            tools,
-            box=None if box is None else tuple(scale * v for v in box),
-            focal=None if known_focal is None else scale * known_focal,
-            refine=refine,
-        )
+        in_photo = None if box is None else tuple(scale * v for v in box)
+        return photo, see_face(photo, tools, in_photo, None if known_focal is None else scale * known_focal)
+
+    together = []
+    if same_person and len(photos) > 1:
+        together = refined([look(*each)[1] for each in zip(photos, sizes, strict=True)], tools, refine, True)
+    one_skin = sum(face is not None for face in together) > 1
+    written = []
+    for i, (path, full) in enumerate(zip(photos, sizes, strict=True)):
+        if together:
+            photo, face = read_photo(path, max_side=max_side), together[i]
+        else:
+            photo, seen = look(path, full)
+            (face,) = refined([seen], tools, refine)
         for ending in ENDINGS[::-1]:  # what an earlier run left must not stand beside what this one finds
             (out / f"{path.stem}{ending}").unlink(missing_ok=True)
         if face is None:
             complain(f"{path}: no face found; give its place with --box X Y WIDTH HEIGHT if there is one")
             continue
-        written.append(_write(path, photo, full, face, tools.model, out))
+        fit = _photo_fit(photo, face, tools, one_skin)
+        written.append(_write(path, photo, full, face, fit, tools.model, out))
         say(f"{path} -> {written[-1]}, .glb, .png, _panels.png, _maps.npz (score {face.found.score:.2f})")
     return written
 
 
-def reconstruct_photo(
-    photo: Float[Tensor, "3 H W"],
-    tools: Tools,
-    *,
-    box: tuple[float, ...] | None = None,
-    focal: float | None = None,
-    refine: int = 0,
-) -> PhotoFace | None:
-    """Find the face, reconstruct its crop, and fit light and albedo to the photo at full resolution; None: no face.
+def refined(faces: list[SeenFace | None], tools: Tools, steps: int, same_person: bool = False) -> list[SeenFace | None]:
+    """The faces after `steps` of photometric refinement, each by itself or all as one person's."""
+    seen = [face for face in faces if face is not None]
+    if not steps or not seen:
+        return faces
+    points = refinement_points(tools.model, tools.tables, LEAST_SQUARES)
+    rs, crops = [face.reconstruction for face in seen], [face.crop for face in seen]
+    if same_person and len(seen) > 1:
+        better = refine_same_person(rs, crops, points, tools.tables, steps, LEAST_SQUARES.n_identity)
+    else:
+        better = [
+            refine_reconstruction(r, crop, points, tools.tables, steps) for r, crop in zip(rs, crops, strict=True)
+        ]
+    left = iter(better)
+    return [None if face is None else replace(face, reconstruction=next(left)) for face in faces]
+
+
+def see_face(
+    photo: Float[Tensor, "3 H W"], tools: Tools, box: tuple[float, ...] | None, focal: float | None
+) -> SeenFace | None:
+    """Find the face and reconstruct its crop; None: no face.
 
     Pixels of `photo` throughout. With a `focal` length the principal point is the photo's middle; without, the face's.
     """
@@ -144,10 +168,7 @@ def reconstruct_photo(
     r = reconstruct(tools.net, tools.tables, crop, LEAST_SQUARES, **known)
     if not bool(r.found[0]):
         return None
-    if refine:
-        points = refinement_points(tools.model, tools.tables, LEAST_SQUARES)
-        r = refine_reconstruction(r, crop, points, tools.tables, refine)
-    return PhotoFace(found, r, _photo_fit(photo, found, r, tools))
+    return SeenFace(found, crop, r)
 
 
 def photo_camera(camera: Camera, theta: Float[Tensor, "2 3"]) -> Camera:
@@ -165,7 +186,12 @@ def photo_camera(camera: Camera, theta: Float[Tensor, "2 3"]) -> Camera:
     return Camera(K, turn @ camera.R, camera.t @ turn.T)
 
 
-def _photo_fit(photo: Tensor, found: FoundFace, r: Reconstruction, tools: Tools) -> PortraitFit:
+def _photo_fit(photo: Tensor, seen: SeenFace, tools: Tools, skin_is_known: bool) -> PortraitFit:
+    """The face in the pixels of the photo, whose full resolution tells light and albedo better than the crop does.
+
+    `skin_is_known`: the albedo stays what it is, and only the light is fitted.
+    """
+    found, r = seen.found, seen.reconstruction
     model, (_, H, W) = tools.model, photo.shape
     n = LEAST_SQUARES.n_identity
     identity, expression = r.shape[0, :n], r.shape[0, n:]
@@ -177,7 +203,8 @@ def _photo_fit(photo: Tensor, found: FoundFace, r: Reconstruction, tools: Tools)
     try:
         inside = inside_hull(landmarks68, H, W)
         generator = torch.Generator().manual_seed(0)
-        photometry, colour, inliers = fit_colours(photo, face, inside, tools.tables, model, generator)
+        skin = tools.tables.of_skin(r.photometry.h[0]) if skin_is_known else tools.tables
+        photometry, colour, inliers = fit_colours(photo, face, inside, skin, model, generator)
         residuals |= {"colour_median": colour, "colour_inliers_percent": 100 * inliers}
     except ValueError:  # too dark or too small for that: what the crop's pixels said must do
         photometry = r.photometry
@@ -185,7 +212,7 @@ def _photo_fit(photo: Tensor, found: FoundFace, r: Reconstruction, tools: Tools)
         camera=camera,
         identity=identity,
         expression=expression,
-        albedo=photometry.h[0],
+        albedo=(r.photometry if skin_is_known else photometry).h[0],
         lighting=photometry.l[0],
         landmarks68=landmarks68,
         residuals=residuals,
@@ -193,10 +220,18 @@ def _photo_fit(photo: Tensor, found: FoundFace, r: Reconstruction, tools: Tools)
     )
 
 
-def _write(path: Path, photo: Tensor, full: tuple[int, int], face: PhotoFace, model: MorphableModel, out: Path) -> Path:
+def _write(
+    path: Path,
+    photo: Tensor,
+    full: tuple[int, int],
+    face: SeenFace,
+    fit: PortraitFit,
+    model: MorphableModel,
+    out: Path,
+) -> Path:
     small = (photo.shape[2], photo.shape[1])
     enlarge = torch.tensor(full, dtype=torch.float32) / torch.tensor(small)  # both axes alike but for rounding
-    fit, found, maps = face.fit, face.found, face.reconstruction.maps
+    found, maps = face.found, face.reconstruction.maps
     theta = torch.cat([found.theta[:, :2], found.theta[:, 2:] + 0.5], 1) * enlarge[:, None]
     theta[:, 2] -= 0.5  # borders coincide, not pixel centres
 

@@ -6,6 +6,7 @@ model. This module translates between the two, for `--refine` of the commands.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,15 +14,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from facenb.camera import Camera, project
-from facenb.face_points import BLUR, FacePoints, blurred, inner_face, random_points, vertices_as_points
+from facenb.face_points import FacePoints, as_photographed, inner_face, random_points
 from facenb.morphable_model import MorphableModel
 from facenb.photometry_layer import Photometry
 from facenb.reconstruction import DEFAULTS, Reconstruction, ReconstructionOptions, landmark_points
-from facenb.refinement import RefinementOptions, refine
+from facenb.refinement import Refined, RefinementOptions, refine
 from facenb.scaled_pose import pose_of
+from facenb.shared_identity import photos_of, refine_together
 from facenb.uv_model import UVModel
 
 POINTS = 1500  # of the face that are compared with the photo
+# Weight of a squared standard deviation of an identity that several photos have in common. What the model cannot paint
+# of somebody (beard, make-up, own shadows) errs alike in all of them: they are fewer witnesses than there are photos.
+IDENTITY_PRIOR = 60.0
 
 
 def refinement_points(
@@ -30,7 +35,7 @@ def refinement_points(
     """Points for `refine_reconstruction` with the components that `uv_model` has: the inner face's, softened, as in
     training."""
     small = model.truncate(options.n_identity, options.n_expression, options.n_albedo)
-    surface = blurred(vertices_as_points(small, uv_model.flattening), small.triangles, BLUR)
+    surface = as_photographed(small, uv_model.flattening)
     return random_points(surface, small.triangles, n, torch.Generator().manual_seed(0), inner_face(small))
 
 
@@ -51,9 +56,51 @@ def refine_reconstruction(
         return reconstruction
     options = replace(options or RefinementOptions(), steps=steps)
     r = reconstruction
-    confidence = r.maps.confidence
     with torch.no_grad():
-        refined = refine(points, image, pose_of(r.camera, points.centre), r.shape.clamp(-3, 3), confidence, options)
+        start = (pose_of(r.camera, points.centre), r.shape.clamp(-3, 3), r.maps.confidence)
+        return _replaced(r, refine(points, image, *start, options), points, uv_model)
+
+
+@torch.no_grad()
+def refine_same_person(
+    reconstructions: Sequence[Reconstruction],
+    images: Sequence[Float[Tensor, "1 3 S S"]],
+    points: FacePoints,
+    uv_model: UVModel,
+    steps: int,
+    n_identity: int = DEFAULTS.n_identity,
+    options: RefinementOptions | None = None,
+) -> list[Reconstruction]:
+    """The faces of one person in several photos after `steps` of refinement together: equal identity, equal albedo.
+
+    Each reconstruction is a batch of one, `images` its crop, all of one size; otherwise as `refine_reconstruction`.
+    A face that was not found has no say.
+    """
+    result = list(reconstructions)
+    pairs = enumerate(zip(reconstructions, images, strict=True))
+    faces = {i: (r, image) for i, (r, image) in pairs if bool(r.found) and _is_finite(r)}
+    if steps < 1 or not faces:
+        return result
+    options = replace(options or RefinementOptions(), steps=steps)
+    rs, crops = zip(*faces.values(), strict=True)
+    camera = Camera(*(torch.cat([getattr(r.camera, k) for r in rs]) for k in ("K", "R", "t")))
+    start = (
+        pose_of(camera, points.centre),
+        torch.cat([r.shape for r in rs]).clamp(-3, 3),
+        torch.cat([r.maps.confidence for r in rs]),
+    )
+    refined = refine_together(points, torch.cat(crops), *start, n_identity, options, identity_prior=IDENTITY_PRIOR)
+    for row, i in enumerate(faces):
+        result[i] = _replaced(result[i], photos_of(refined, slice(row, row + 1)), points, uv_model)
+    return result
+
+
+def _is_finite(r: Reconstruction) -> bool:
+    return all(bool(x.isfinite().all()) for x in (r.camera.K, r.camera.R, r.camera.t, r.shape))
+
+
+def _replaced(r: Reconstruction, refined: Refined, points: FacePoints, uv_model: UVModel) -> Reconstruction:
+    """What was refined instead of what the maps said, wherever it is finite and there is a face."""
     camera = refined.pose.camera(points.centre)
     parts = (camera.K, camera.R, camera.t, refined.m, refined.l, refined.h)
     good = r.found & torch.stack([x.flatten(1).isfinite().all(1) for x in parts]).all(0)

@@ -19,12 +19,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import grid_sample, normalize, pad
+from torch.nn.functional import normalize, pad
 
 from facenb.face_points import FacePoints
 from facenb.lighting import SH_CONSTANTS, sh_basis
+from facenb.pixel_sampling import sample_between
 from facenb.scaled_pose import N_POSE, Pose
 from facenb.softplus_clamp import softplus_clamp
 
@@ -55,11 +56,11 @@ class RefinementOptions:
     noise: float = 0.03
     misplaced: float = 0.6
     outlier: float = 5.0
-    shape_prior: float = 3.0
+    shape_prior: float = 6.0
     albedo_prior: float = 3.0
     light_prior: float = 1e-3
-    distance: float = 700.0
-    distance_spread: float = 1.4
+    distance: float = 900.0
+    distance_spread: float = 1.3
     believe: float = 0.05
     grazing: float = 0.05
     damping: float = 1e-2
@@ -108,6 +109,8 @@ class _State:
     residual: Float[Tensor, "B K 3"]
     sigma: Float[Tensor, "B K"]
     weight: Float[Tensor, "B K"]
+    data: Float[Tensor, " B"]  # robust sum of squared residuals
+    total: Float[Tensor, " B"]  # what all points would count if they were explained
     energy: Float[Tensor, " B"]
 
 
@@ -134,21 +137,7 @@ def refine(
         usual: the shape that the prior prefers; None is the model's mean. People in photos smile more than it does.
         trace: called with the number of each step and the best face so far.
     """
-    problem = _Problem(points, image, confidence, options, usual)
-    l, h = problem.first_light(pose, m)
-    state = problem.evaluate(pose, m, l, h)
-    damping = image.new_full((len(image),), options.damping)
-    for step in range(options.steps):
-        if trace is not None:
-            trace(step, _refined(state))
-        proposed = problem.evaluate(*problem.step(state, damping))
-        better = proposed.energy < state.energy
-        damping = torch.where(better, damping * EASIER, damping * HARDER).clamp(*DAMPING)
-        state = _choose(better, proposed, state)
-    result = _refined(state)
-    if trace is not None:
-        trace(options.steps, result)
-    return result
+    return _refined(_Problem(points, image, confidence, options, usual).descend(pose, m, trace))
 
 
 class _Problem:
@@ -162,37 +151,55 @@ class _Problem:
         self.stack = torch.cat([picture, *_slopes(picture), confidence[:, None]], 1)  # B 10 H W
         self.white = image.new_zeros(len(image), 3, 9)  # target of the light's prior
         self.prior_distance = math.log(options.distance_spread) ** -2
+        light = options.light_prior / options.noise**2 * points.n
+        weights = (0.0, options.shape_prior * self.prior_distance, options.shape_prior, light, options.albedo_prior)
+        sizes = (N_POSE - 1, 1, points.n_shape, 27, points.n_albedo)
+        self.prior = torch.cat([image.new_full((n,), w) for n, w in zip(sizes, weights, strict=True)])
+
+    def descend(self, pose: Pose, m: Tensor, trace: Callable[[int, Refined], None] | None) -> _State:
+        """The best state of all that the steps lead to."""
+        state = self.evaluate(pose, m, *self.first_light(pose, m))
+        damping = self.white.new_full((len(m),), self.options.damping)
+        for step in range(self.options.steps + 1):
+            if step > 0:
+                proposed = self.evaluate(*self.step(state, damping))
+                better = self.better(proposed, state)
+                damping = torch.where(better, damping * EASIER, damping * HARDER).clamp(*DAMPING)
+                state = _choose(better, proposed, state)
+            if trace is not None:
+                trace(step, _refined(state))
+        return state
+
+    def better(self, a: _State, b: _State) -> Bool[Tensor, " B"]:
+        return a.energy < b.energy
 
     def _seen(self, pose: Pose, m: Tensor) -> tuple[Tensor, ...]:
         """x, U, colour, slope, F and weight, not yet robust, of points; those at the picture's rim have no slope."""
-        o = self.options
         X = self.points.at(m) - self.points.centre  # B K 3
         x, U = pose.project(X)
-        values = _sample(self.stack, x)  # B K 10
+        values = sample_between(self.stack, x)  # B K 10
         colour, slope = values[..., :3], values[..., 3:9].unflatten(-1, (2, 3)).mT
         N = self.points.normals(m)
         facing = ((N @ pose.R.mT) * -normalize(U + pose.offset[:, None], dim=-1)).sum(-1)
         inside = ((x > 0.5) & (x < x.new_tensor([self.W - 1.5, self.H - 1.5]))).all(-1)
-        visible = ((facing - o.grazing) / RISE).clamp(0, 1) * inside
-        return x, U, colour, slope, sh_basis(N), visible * (values[..., 9] + o.believe)
+        visible = ((facing - self.options.grazing) / RISE).clamp(0, 1) * inside
+        return x, U, colour, slope, sh_basis(N), visible * (values[..., 9] + self.options.believe)
 
     def first_light(self, pose: Pose, m: Tensor) -> tuple[Tensor, Tensor]:
         """Light and albedo by linear least squares: one round with white light, two in image units."""
         o, points = self.options, self.points
         _, _, i, _, F, weight = self._seen(pose, m)
-        B, K, _ = i.shape
         w = weight[..., None]
         gain = (w * points.albedo_mean).sum((1, 2)) / (w * i).sum((1, 2)).clamp_min(1e-6)
         self.white[..., 0] = (gain / SH_CONSTANTS[0])[:, None]
-        inverse = gain[:, None, None].expand(B, K, 3)
-        prior = i.new_full((27 + points.n_albedo,), o.albedo_prior)
-        prior[:27] = o.light_prior / o.noise**2 * K
+        inverse = gain[:, None, None].expand_as(i)
+        prior = self.prior[N_POSE + points.n_shape :]
         for _ in range(2):
             row = weight.sqrt()[..., None] / inverse / o.noise  # B K 3
             J = self._colour_columns(i * row, F, row)
             b = (points.albedo_mean * row).flatten(1)  # B 3K
-            pull = torch.cat([self.white.flatten(1), i.new_zeros(B, points.n_albedo)], 1) * prior
-            answer = _solve(J.mT @ J, (J.mT @ b[..., None])[..., 0] + pull, prior.expand(B, -1))
+            pull = torch.cat([self.white.flatten(1), i.new_zeros(len(i), points.n_albedo)], 1) * prior
+            answer = _solve(J.mT @ J, (J.mT @ b[..., None])[..., 0] + pull, prior.expand(len(i), -1))
             l, h = answer[:, :27].unflatten(1, (3, 9)), answer[:, 27:]
             inverse = (F @ l.mT).clamp_min(DARKEST)
             residual = (i - points.colours(h).clamp_min(0) / inverse).square().mean(-1)
@@ -223,9 +230,8 @@ class _Problem:
         prior = o.shape_prior * (m - self.usual).square().sum(1) + o.albedo_prior * h.square().sum(1)
         prior = prior + o.shape_prior * self.prior_distance * (pose.log_distance - math.log(o.distance)).square()
         weight = weight / (1 + t / cut) ** 2
-        return _State(
-            pose, m, l, h, x, U, colour, slope, F, albedo, inverse, residual, sigma, weight, (data + prior) / total
-        )
+        now = (x, U, colour, slope, F, albedo, inverse, residual, sigma, weight, data, total, (data + prior) / total)
+        return _State(pose, m, l, h, *now)
 
     def linearise(self, s: _State) -> tuple[Float[Tensor, "B 3K n"], Float[Tensor, "B 3K"]]:
         """J and r, rows weighted; columns: pose 7, m, l 27, h. Weights and normals count as constants: that shading
@@ -239,24 +245,22 @@ class _Problem:
         J = torch.cat([J_pose.flatten(1, 2), J_shape.flatten(1, 2), J_colour], -1)  # B 3K n
         return J, (s.residual * row[..., None]).flatten(1)
 
+    def away(self, s: _State) -> Float[Tensor, "B n"]:
+        """How far every unknown is from what the prior prefers."""
+        distance = s.pose.log_distance - math.log(self.options.distance)
+        shape, light = s.m - self.usual, (s.l - self.white).flatten(1)
+        return torch.cat([s.m.new_zeros(len(s.m), N_POSE - 1), distance[:, None], shape, light, s.h], 1)
+
     def step(self, s: _State, damping: Tensor) -> tuple[Pose, Tensor, Tensor, Tensor]:
         """One damped Gauss–Newton step for everything."""
-        o, points = self.options, self.points
         J, r = self.linearise(s)
-        B, K = s.weight.shape
-        n_shape = N_POSE + points.n_shape
-        prior = J.new_zeros(J.shape[-1])
-        prior[N_POSE - 1] = o.shape_prior * self.prior_distance
-        prior[N_POSE:n_shape] = o.shape_prior
-        prior[n_shape : n_shape + 27] = o.light_prior / o.noise**2 * K
-        prior[n_shape + 27 :] = o.albedo_prior
-        now = J.new_zeros(B, J.shape[-1])
-        now[:, N_POSE - 1] = s.pose.log_distance - math.log(o.distance)
-        now[:, N_POSE:] = torch.cat([s.m - self.usual, (s.l - self.white).flatten(1), s.h], 1)
         A = J.mT @ J
-        b = -(J.mT @ r[..., None])[..., 0] - prior * now
-        delta = _solve(A, b, prior + damping[:, None] * A.diagonal(dim1=1, dim2=2))
-        d_m, d_l, d_h = delta[:, N_POSE:].split([points.n_shape, 27, points.n_albedo], 1)
+        b = -(J.mT @ r[..., None])[..., 0] - self.prior * self.away(s)
+        return self.moved(s, _solve(A, b, self.prior + damping[:, None] * A.diagonal(dim1=1, dim2=2)))
+
+    def moved(self, s: _State, delta: Float[Tensor, "B n"]) -> tuple[Pose, Tensor, Tensor, Tensor]:
+        """Pose, m, l and h after a step, no unknown farther than a step may go."""
+        d_m, d_l, d_h = delta[:, N_POSE:].split([self.points.n_shape, 27, self.points.n_albedo], 1)
         return (
             s.pose.move(delta[:, :N_POSE]),
             (s.m + d_m.clamp(-STEP_M, STEP_M)).clamp(-FARTHEST_M, FARTHEST_M),
@@ -272,12 +276,6 @@ def _solve(A: Float[Tensor, "B n n"], b: Float[Tensor, "B n"], ridge: Float[Tens
     L, _ = torch.linalg.cholesky_ex(A * size[:, :, None] * size[:, None, :])
     x = torch.cholesky_solve((b.double() * size)[..., None], L)[..., 0] * size
     return x.to(b.dtype).nan_to_num(0.0)
-
-
-def _sample(stack: Float[Tensor, "B C H W"], x: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K C"]:
-    size = x.new_tensor([stack.shape[-1], stack.shape[-2]])
-    grid = ((2 * x + 1) / size - 1)[:, :, None]
-    return grid_sample(stack, grid, mode="bilinear", padding_mode="border", align_corners=False)[..., 0].mT
 
 
 def _slopes(i: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B 3 H W"]]:

@@ -80,6 +80,13 @@ class UVModel:
         """Normal of the mean shape at (u, v), renormalised, since a mean of unit vectors is shorter than one."""
         return normalize(self.sample(self.normal, uv), dim=-1)
 
+    def of_skin(self, h: Float[Tensor, " Nal"]) -> UVModel:
+        """The model of all faces with the albedo c + D h: that is its mean, and no components of albedo are left."""
+        D = self.albedo.to(self.mean.dtype).unflatten(-1, (3, -1))[..., :-1]  # HW 3 Nal
+        skin = self.mean[:, 3:] + D @ h.to(D)
+        mean = torch.cat([self.mean[:, :3], skin], 1)
+        return replace(self, albedo=skin.to(self.albedo.dtype), mean=mean, n_albedo=0)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> UVModel:
         """Copy on another device or with `shape` and `albedo` in another type (float16 and bfloat16 halve the memory).
 

@@ -18,6 +18,7 @@ from facenb.image_sets import (
     celeba_square,
     centre_square,
     open_images,
+    photos_in,
 )
 from facenb.mean_pose import ALIGNED_SCALE, similarity_onto
 from facenb.metrics import five_points
@@ -152,6 +153,17 @@ def test_folders_without_photos_say_so(tmp_path):
         open_images(tmp_path)
     with pytest.raises(ValueError, match="one pixel"):
         open_images(tmp_path, size=0)
+
+
+def test_folders_stand_for_their_photos_without_the_results_among_them(folder):
+    one, out = folder / "a.PNG", folder / "b" / "deep"
+    assert photos_in([one, folder / "b"], out) == (one, folder / "b" / "one.jpg", folder / "b" / "two.webp")
+    assert len(photos_in([folder], folder / "elsewhere")) == 4
+    with pytest.raises(ImageSetError, match="another folder"):
+        photos_in([out], out)
+    (folder / "empty").mkdir()
+    with pytest.raises(ImageSetError, match="no photos to read"):
+        photos_in([folder / "empty"], out)
 
 
 def test_if_every_photo_vanishes_the_error_is_clear(folder):

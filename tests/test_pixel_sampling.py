@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from facenb.pixel_sampling import gather_pixels, pixel_coordinates, sample_pixels
+from facenb.pixel_sampling import gather_pixels, pixel_coordinates, sample_between, sample_pixels
 
 
 def test_only_confident_pixels_are_drawn_while_there_are_enough(generator):
@@ -62,3 +62,11 @@ def test_a_gathered_coordinate_map_equals_the_pixel_coordinates(generator):
     index = sample_pixels(torch.ones(2, 6, 9), 20, generator)
     gathered = gather_pixels(torch.stack([x, y]).expand(2, 2, 6, 9), index)
     assert torch.equal(gathered, pixel_coordinates(index, 9, torch.float32))
+
+
+def test_between_pixels_values_are_bilinear_and_outside_those_of_the_rim():
+    """A picture of its own coordinates gives them back."""
+    y, x = torch.meshgrid(torch.arange(6.0), torch.arange(9.0), indexing="ij")
+    points = torch.tensor([[[0.0, 0.0], [7.25, 4.5], [3.0, 1.75], [-5.0, 2.0], [20.0, 9.0]]])
+    found = sample_between(torch.stack([x, y])[None], points)
+    torch.testing.assert_close(found, points.clamp(min=0).minimum(torch.tensor([8.0, 5.0])))

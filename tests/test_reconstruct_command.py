@@ -38,10 +38,14 @@ def tables(model):
 
 
 @pytest.fixture(scope="module")
-def photo(model, tables):
-    """A picture with a turned face in it, and its five points (px)."""
+def faces(model, tables):
     g = torch.Generator().manual_seed(5)
-    faces = rendered_faces(model, tables.flattening, 1, g, size=FACE, yaw=0.3, roll=0.0)
+    return rendered_faces(model, tables.flattening, 2, g, size=FACE, yaw=0.3, roll=0.0)
+
+
+@pytest.fixture(scope="module")
+def photo(faces):
+    """A picture with a turned face in it, and its five points (px)."""
     return hidden(faces, 0, (190.0, 140.0), 180.0, 25.0, size=(300, 380))
 
 
@@ -157,6 +161,48 @@ def test_a_known_focal_length_is_the_camera_s(files, stand_in):
     assert K[0, 2] == pytest.approx(189.5, abs=0.1) and K[1, 2] == pytest.approx(149.5, abs=0.1)
 
 
+@pytest.fixture
+def album(files, faces):
+    """A folder: nobody, somebody, and somebody elsewhere in a folder within."""
+    folder = files / "album"
+    (folder / "later").mkdir(parents=True)
+    for name in ("nobody", "somebody"):
+        (files / f"{name}.png").rename(folder / f"{name}.png")
+    write_photo(hidden(faces, 1, (150.0, 130.0), 170.0, -10.0, size=(260, 300))[0], folder / "later" / "again.png")
+    return folder
+
+
+def test_one_person_has_one_identity_and_one_albedo_in_all_photos(album, stand_in, capsys):
+    """A folder with a photo without a face among the others, which is named; light, camera, expression are each one's
+    own, and the light was fitted to the photo for that albedo."""
+    out = album / "results"
+    command = ["reconstruct", str(album), "--out", str(out), "--refine", "2", "--same-person"]
+    assert main(command) == 3
+    assert "nobody.png: no face found" in capsys.readouterr().err
+    assert sorted(p.name for p in out.iterdir()) == sorted([*NAMES, *(f"again{ending}" for ending in ENDINGS)])
+    a, b = (read_fit(out / f"{name}.json").fit for name in ("somebody", "again"))
+    assert torch.equal(a.identity, b.identity) and torch.equal(a.albedo, b.albedo) and a.albedo.abs().max() > 0.01
+    assert not torch.equal(a.expression, b.expression) and not torch.equal(a.lighting, b.lighting)
+    assert "colour_median" in a.residuals and "colour_median" in b.residuals
+    assert main(command) == 3  # the results within are no photos
+
+
+def test_a_folder_means_each_of_its_photos(album, stand_in):
+    out = album.parent / "out"
+    assert main(["reconstruct", str(album / "later"), str(album / "somebody.png"), "--out", str(out)]) == 0
+    assert {p.stem for p in out.glob("*.json")} == {"again", "somebody"}
+    a, b = (read_fit(out / f"{name}.json").fit for name in ("somebody", "again"))
+    assert not torch.equal(a.identity, b.identity)
+
+
+@pytest.mark.parametrize("others", [[], ["nobody.png"]])
+def test_one_face_alone_is_refined_as_ever(files, stand_in, others):
+    paths = [str(files / name) for name in ("somebody.png", *others)]
+    main(["reconstruct", str(files / "somebody.png"), "--out", str(files / "a"), "--refine", "2"])
+    main(["reconstruct", *paths, "--out", str(files / "b"), "--refine", "2", "--same-person"])
+    assert (files / "a" / "somebody.json").read_text() == (files / "b" / "somebody.json").read_text()
+
+
 def test_the_camera_of_a_photo_sees_what_the_crop_s_camera_sees():
     """θ applied to the crop's pixels of any point are the photo's pixels of it, turned crops included."""
     K = torch.tensor([[200.0, 0, 31], [0, 200, 33], [0, 0, 1]])
@@ -184,10 +230,15 @@ def test_the_camera_of_a_photo_sees_what_the_crop_s_camera_sees():
         (["somebody.png", "--refine", "-1"], "refine"),
         (["somebody.png", "--known-focal", "0"], "focal"),
         (["somebody.png", "--max-side", "8"], "max"),
+        (["somebody.png", "copy", "--same-person"], "--refine 8 --same-person"),
+        (["somebody.png", "copy"], "two photos are called"),
+        (["empty"], "no photos to read"),
+        (["out"], "write them to another folder"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(files, arguments, message, capsys, monkeypatch):
-    (files / "copy").mkdir()
+    for folder in ("copy", "empty", "out"):
+        (files / folder).mkdir()
     (files / "copy" / "somebody.png").write_bytes((files / "somebody.png").read_bytes())
     monkeypatch.chdir(files)
     try:

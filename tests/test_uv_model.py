@@ -237,6 +237,18 @@ def test_a_truncated_model_gives_the_leading_columns(tiny_model, tables):
     assert torch.allclose(small.shape.unflatten(-1, (3, -1)), rows[..., [0, 1, 6, -1]])
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_the_model_of_one_skin_has_its_albedo_and_no_components(tables, dtype, generator):
+    h = torch.randn(tables.n_albedo, generator=generator, dtype=torch.float64)
+    one = tables.to(dtype=dtype).of_skin(h)
+    uv = random_uv(50, margin=0)
+    c, D = tables.sample_albedo(uv)
+    skin, nothing = one.sample_albedo(uv.to(one.mean))
+    torch.testing.assert_close(skin.double(), c + D @ h, atol=1e-3 if dtype in HALF else 1e-9, rtol=0)
+    assert nothing.shape == (50, 3, 0) and one.n_albedo == 0
+    torch.testing.assert_close(one.sample_shape(uv)[0].double(), tables.sample_shape(uv)[0], atol=1e-4, rtol=1e-5)
+
+
 def test_a_table_of_another_size_is_refused(tables):
     with pytest.raises(ValueError, match="2304 rows for 3 × 4 texels"):
         sample_table(tables.shape, 3, 4, torch.zeros(1, 2))
