@@ -2,7 +2,7 @@
 
 One safetensors file holds the tensors (network, moving average, optimiser, task) and, in its header, JSON (position,
 options, versions). One file appears whole or not at all, and loading it runs no code, as a pickle would. The last two
-are kept: should a power failure eat the newest, the one before is still there.
+are kept, or more: should a power failure eat the newest, the one before is still there.
 """
 
 import json
@@ -37,8 +37,8 @@ class Checkpoint:
     facts: dict[str, Any]
 
 
-def write_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
-    """Write `folder`/step-…safetensors, then remove all but the last two.
+def write_checkpoint(folder: Path, step: int, checkpoint: Checkpoint, keep: int = KEPT) -> Path:
+    """Write `folder`/step-…safetensors, then remove all but the last `keep`.
 
     Raises CheckpointError where the disk is full or the folder closed; older checkpoints are then untouched.
     """
@@ -52,7 +52,7 @@ def write_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
         raise CheckpointError(
             f"{path}: cannot be written ({_reason(error)}); make room, or choose another --out"
         ) from error
-    for old in checkpoints(folder)[:-KEPT]:
+    for old in checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
 
@@ -62,20 +62,27 @@ def read_newest(folder: Path) -> tuple[Path, Checkpoint] | None:
 
     Raises CheckpointError where there are some, and none is whole.
     """
-    found = checkpoints(folder)
+    found, broken = checkpoints(folder), None
     for path in reversed(found):
         try:
-            with safe_open(path, framework="pt") as file:
-                facts = json.loads((file.metadata() or {})["facenb"])
-                return path, Checkpoint({name: file.get_tensor(name) for name in file.keys()}, facts)  # noqa: SIM118
-        except (SafetensorError, ValueError, KeyError, OSError) as error:
-            broken = error
-    if found:
-        raise CheckpointError(
-            f"{found[-1]}: not a checkpoint of facenb, or broken ({_reason(broken)}); remove it, "
-            "or choose another --out"
-        ) from broken
+            return path, read_checkpoint(path)
+        except CheckpointError as error:
+            broken = broken or error
+    if broken is not None:
+        raise broken
     return None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """One checkpoint; raises CheckpointError where it is none, or not whole."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["facenb"])
+            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, facts)  # noqa: SIM118
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a checkpoint of facenb, or broken ({_reason(error)}); remove it, or choose another --out"
+        ) from error
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -71,7 +71,9 @@ def _run(task: Task, images: ImageSet, config: TrainConfig, fabric: Fabric | Non
 
     def finish(average: nn.Module) -> None:
         last = (read_log(config.out) or [{}])[-1]
-        save_weights(average, path, about={"task": task.name, **task.about, "options": options(config), "end": last})
+        learnt = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in task.state_dict().items()}
+        about = {"task": task.name, **task.about, "options": options(config), "end": last, "learnt": learnt}
+        save_weights(average, path, about=about)
 
     train(task, images, config, finish, fabric)
     return path

@@ -40,6 +40,7 @@ class TrainConfig:
     threads: Annotated[int, Option("threads of each process on the CPU; 0: PyTorch's choice", "N", at_least=0)] = 0
     seed: Annotated[int, Option("of all random numbers of the run", "NUMBER", at_least=0)] = 0
     checkpoint_every: Annotated[int, Option("steps between checkpoints", "N", at_least=1)] = 500
+    keep: Annotated[int, Option("how many of the last checkpoints are kept", "N", at_least=2)] = 2
     log_every: Annotated[int, Option("steps between points of the curves", "N", at_least=1)] = 20
     picture_every: Annotated[int, Option("steps between pictures in TensorBoard", "N", at_least=1)] = 250
     resume: Annotated[bool, Option("go on from the newest checkpoint in DIR, if there is one")] = True

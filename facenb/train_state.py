@@ -31,7 +31,7 @@ from facenb.train_config import TrainConfig
 from facenb.version import __version__
 
 CHECKPOINTS = "checkpoints"
-_HARMLESS = ("out", "resume", "tensorboard")  # options that change no weight
+_HARMLESS = ("out", "resume", "tensorboard", "keep")  # options that change no weight
 
 
 @dataclass
@@ -73,7 +73,7 @@ class TrainState:
             | pack("optimizer", optimizer_tensors(self.optimizer))
             | pack("task", tensors)
         )
-        return write_checkpoint(config.out / CHECKPOINTS, self.position.step, Checkpoint(packed, facts))
+        return write_checkpoint(config.out / CHECKPOINTS, self.position.step, Checkpoint(packed, facts), config.keep)
 
     def resume(self, config: TrainConfig) -> list[str]:
         """Load the newest checkpoint of the run's folder, if there is one; returns lines for the user.

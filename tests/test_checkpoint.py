@@ -50,6 +50,12 @@ def test_the_last_two_are_kept(tmp_path, checkpoint):
     assert len(checkpoints(tmp_path)) == 2
 
 
+def test_more_are_kept_if_asked_for(tmp_path, checkpoint):
+    for step in (1, 2, 3, 4):
+        write_checkpoint(tmp_path, step, checkpoint, keep=3)
+    assert [p.name for p in checkpoints(tmp_path)] == [f"step-0000000{i}.safetensors" for i in (2, 3, 4)]
+
+
 def test_a_checkpoint_is_safetensors_and_no_pickle(tmp_path, checkpoint):
     raw = write_checkpoint(tmp_path, 3, checkpoint).read_bytes()
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
