@@ -7,8 +7,8 @@ and judged again; what they say about their own place gives the next, better cro
 
 Confidence alone is a poor witness: a wall of the colour of skin can have it, too. So the score of a window is a product
 of factors in [0, 1]: is the confidence sharp; do the points (u, v), seen by *one* camera, lie where their pixels are
-(the residual of a least-squares fit of the mean face); and is as much of the picture confident as that face would
-cover.
+(the residual of a least-squares fit of the mean face); is as much of the picture confident as that face would cover;
+and, for the last few candidates, does the face stay where it is when the frame around it is moved (`steadiness`).
 
 A crop is θ (2, 3) as in `augment`: it takes pixels of the crop to pixels of the photo.
 """
@@ -28,6 +28,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from facenb.augment import warp
 from facenb.correspondence_fit import weak_perspective
 from facenb.metrics import five_points
+from facenb.steadiness import steadiness
 from facenb.uv_model import UVModel
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class FinderOptions:
     upright: tuple[float, ...] = (0,)
     stride: int = 16
     candidates: int = 12
-    rounds: int = 3
-    threshold: float = 0.35
+    rounds: int = 2
+    threshold: float = 0.3
     closeness: float = 6.0
 
 
@@ -105,7 +106,7 @@ def find_face(
 ) -> FoundFace | None:
     """The crop of the best face in the photo, in the network's training frame; None if nothing scores enough.
 
-    Deterministic; some four hundred crops' worth of network at the default options, whatever the photo's size.
+    Deterministic; some five hundred crops' worth of network at the default options, whatever the photo's size.
     """
     judge = FaceJudge(uv_model, options)
     with torch.inference_mode():
@@ -118,21 +119,29 @@ def find_face(
 def improve_crops(
     net: Callable[[Tensor], Maps], judge: FaceJudge, photo: Float[Tensor, "3 H W"], thetas: Float[Tensor, "N 2 3"]
 ) -> FoundFace | None:
-    """Cut out, judge, keep the better ones, cut out anew around what they show; the best of all rounds.
+    """Cut out, judge, cut out anew around what the crops show; then the best of those that stay when they are moved.
 
     None if no crop looks like a face at all; otherwise look at the score.
     """
-    o, best = judge.options, None
-    for round_ in range(o.rounds):
+    o = judge.options
+
+    def look(thetas: Tensor) -> Sightings:
+        return judge(net(cut_out(photo, thetas, o.size)))
+
+    for round_ in range(o.rounds + 1):
         if len(thetas) == 0:
-            break
-        seen = judge(net(cut_out(photo, thetas, o.size)))
-        keep = seen.score.argsort(descending=True)[: max(1, o.candidates // 4**round_)]
+            return None
+        seen = look(thetas)
+        keep = seen.score.argsort(descending=True)
         keep = keep[seen.score[keep] > 0]
-        thetas, seen = _recentred(thetas[keep], _take(seen, keep), o.size), _take(seen, keep)
-        if len(keep) and (best is None or seen.score[0] > best.score):
-            best = FoundFace(thetas[0].clone(), float(seen.score[0]), o.size)
-    return best
+        thetas, seen = thetas[keep], _take(seen, keep)
+        if round_ < o.rounds:
+            thetas = _recentred(thetas, seen, o.size)
+    if len(thetas) == 0:
+        return None
+    score = seen.score * steadiness(look, thetas, o.size).score
+    best = int(score.argmax())
+    return FoundFace(thetas[best].clone(), float(score[best]), o.size)
 
 
 def crop_similarity(
