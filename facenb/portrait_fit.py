@@ -21,11 +21,12 @@ from facenb.camera import Camera
 from facenb.colour import to_linear, to_srgb
 from facenb.fit_result import PortraitFit
 from facenb.flatten import Flattening
+from facenb.image_photometry import image_step, painted
 from facenb.landmark_fit import fit_landmarks
 from facenb.lighting import SH_CONSTANTS, sh_basis
 from facenb.morphable_model import MorphableModel
 from facenb.normals import vertex_normals
-from facenb.photometry_layer import Photometry, inverse_shading, photometry_residual, solve_photometry
+from facenb.photometry_layer import Photometry, inverse_shading, solve_photometry
 from facenb.pictures import see
 from facenb.pixel_sampling import gather_pixels, sample_pixels
 from facenb.rasterise import interpolate
@@ -155,11 +156,11 @@ def fit_colours(
 ) -> tuple[Photometry, float, float]:
     """Light and albedo of the face in the photo, median colour residual, and the share of pixels that were believed.
 
-    Iteratively reweighted least squares, for three reasons at once. Tukey's weight of each pixel's residual, whose
-    scale is that of the pixels `inside` the landmarks' hull, where skin is certain: those alone begin. The factor
-    1/(F l)² turns the linear residual i ⊙ (F l) − D h − c, which shrinks as the light's reciprocal does, into the
-    image's own residual. And the light is pulled towards white and the usual exposure, because nothing in a single
-    photo tells a dim lamp from dark skin, or a blue lamp from blue skin; the prior of the albedo must not decide that.
+    The linear problem begins, Gauss–Newton in the image's own residual goes on (`image_photometry`). In each round
+    every pixel has Tukey's weight of its residual, whose scale is that of the pixels `inside` the landmarks' hull,
+    where skin is certain: those alone begin. And the light is pulled towards white and the usual exposure, because
+    nothing in a single photo tells a dim lamp from dark skin, or a blue lamp from blue skin; the prior of the albedo
+    must not decide that.
 
     The albedo's prior is the maximum a-posteriori one for the measured scale, with `CORRELATED_PIXELS` in mind.
 
@@ -178,26 +179,22 @@ def fit_colours(
     if colour[inner > 0].std() < FLAT:
         raise ValueError(TOO_FLAT)
     F = sh_basis(normal)  # 1 S 9
+    c, D = tables.sample_albedo(uv)  # 1 S 3, 1 S 3 Nal
     target = _white_light(F, facing * inner, F.new_zeros(1, 3, 9))
-    scale, trust, gain = 0.1, inner, torch.ones_like(facing)
+    photometry, scale, trust = None, facing.new_full((1, 1), 0.1), inner
     for _ in range(ROUNDS):
-        weight = facing * trust * gain
-        photometry = solve_photometry(
-            tables,
-            uv,
-            colour,
-            weight,
-            normals=normal,
-            albedo_weight=CORRELATED_PIXELS * scale**2,
-            light_weight=WHITE_LIGHT * weight.sum().item(),
-            light_target=target,
-        )
+        weight = facing * trust
+        priors = {"albedo_weight": CORRELATED_PIXELS * scale[:, 0] ** 2, "light_weight": WHITE_LIGHT * weight.sum(1)}
+        if photometry is None:
+            linear = {name: value.item() for name, value in priors.items()}
+            photometry = solve_photometry(tables, uv, colour, weight, normals=normal, light_target=target, **linear)
+        else:
+            photometry = image_step(photometry, F, c, D, colour, weight, light_target=target, **priors)
         target = _white_light(F, weight, photometry.l)
-        residual = photometry_residual(tables, uv, colour, photometry, units="image", normals=normal)
-        distance = residual.square().mean(-1).sqrt()  # 1 S, colours
-        scale = robust_scale(distance, inner > 0, floor=1e-3).item()
+        albedo, inverse = painted(photometry, F, c, D)
+        distance = (colour - albedo / inverse).square().mean(-1).sqrt()  # 1 S, colours
+        scale = robust_scale(distance, inner > 0, floor=1e-3)
         trust = tukey_weight(distance, scale)
-        gain = inverse_shading(tables, uv, photometry.l, normal).mean(-1).clamp(min=0.1) ** -2
     if (inverse_shading(tables, uv, photometry.l, normal)[trust > 0.5] <= 0).any():
         raise ValueError(TOO_FLAT)
     return photometry, distance[inner > 0].median().item(), (trust > 0.5).to(trust.dtype).mean().item()
