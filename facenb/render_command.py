@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 import signal
+import zipfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from facenb.snapshots import BLOCK, GENERATOR, SnapshotTruth, render_snapshots
 from facenb.snapshots.pose import Framing
 
 BATCH = 3 * BLOCK  # pictures that a process is asked for at a time
+LARGE = 4096  # bytes; deflate takes longer to begin than it could save on smaller arrays
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 Encoded = tuple[bytes, bytes | None]  # PNG, npz
@@ -78,7 +81,20 @@ def render_dataset(
 def encode_truth(truth: SnapshotTruth) -> bytes:
     """The truth as an .npz file. uv in half precision; the same truth gives the same bytes."""
     file = io.BytesIO()
-    np.savez_compressed(file, **(vars(truth) | {"uv": truth.uv.astype(np.float16)}))
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, value in (vars(truth) | {"uv": truth.uv.astype(np.float16)}).items():
+            array = np.asarray(value)
+            contents = _npy_header(array.dtype.str, array.shape) + array.tobytes()
+            method = zipfile.ZIP_DEFLATED if array.nbytes >= LARGE else zipfile.ZIP_STORED
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), contents, method, compresslevel=1)
+    return file.getvalue()
+
+
+@cache
+def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """How an .npy file of such an array begins; NumPy takes longer to write that than the numbers themselves."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 

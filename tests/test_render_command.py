@@ -1,5 +1,6 @@
 """`facenb render`: the same pictures from any number of processes, whole shards after any stop, one line for errors."""
 
+import io
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from facenb.cli import main
-from facenb.render_command import render_dataset
+from facenb.render_command import encode_truth, render_dataset
 from facenb.shards import images_path, read_shard_index, read_truth, truth_path
 from facenb.snapshots import render_snapshot
 
@@ -39,6 +40,18 @@ def test_pictures_and_truth_are_those_of_the_generator(folder):
         np.testing.assert_array_equal(np.asarray(Image.open(folder / "one.png")), made.image)
         np.testing.assert_array_equal(truth.mask[i], made.truth.mask)
         np.testing.assert_allclose(truth.K[i], made.truth.K, rtol=1e-6)
+
+
+def test_truth_is_an_npz_file_that_numpy_reads_back_to_the_bit():
+    truth = render_snapshot(5, 1, 64, "wild").truth
+    encoded = encode_truth(truth)
+    assert encoded == encode_truth(truth)
+    with np.load(io.BytesIO(encoded)) as arrays:
+        assert set(arrays) == set(vars(truth))
+        for name, value in vars(truth).items():
+            expected = truth.uv.astype(np.float16) if name == "uv" else np.asarray(value)
+            assert arrays[name].dtype == expected.dtype
+            np.testing.assert_array_equal(arrays[name], expected)
 
 
 def test_missing_shards_are_made_again_alike_by_another_number_of_processes(folder):

@@ -16,7 +16,7 @@ from facenb.snapshots.light import Light
 from facenb.snapshots.pose import Pose, frame, random_pose
 from facenb.snapshots.scene import build_scene, coarse_triangles
 from facenb.snapshots.snapshot import expose_scene, photographed
-from facenb.snapshots.visibility import lot
+from facenb.snapshots.visibility import draw, lot
 
 SIZE = 64
 
@@ -40,8 +40,9 @@ def same(a, b) -> bool:
 def test_a_snapshot_depends_on_seed_and_number_alone(wild):
     """Not on the numbers asked for with it, their order, or whether they are asked for one by one."""
     assert same(render_snapshot(7, 11, SIZE, "wild"), wild[11])
-    others = list(render_snapshots(7, [13, 2, BLOCK], SIZE, "wild"))
-    assert all(same(a, wild[i]) for a, i in zip(others, (13, 2, BLOCK), strict=True))
+    asked = [13, 2, BLOCK, BLOCK]
+    others = list(render_snapshots(7, asked, SIZE, "wild"))
+    assert all(same(a, wild[i]) for a, i in zip(others, asked, strict=True))
 
 
 def test_another_seed_or_number_is_another_picture(wild):
@@ -201,6 +202,32 @@ def test_a_part_covers_its_opacity_share_of_every_pixel():
         counts = covered.reshape(30, 3, 30, 3).sum((1, 3))
         assert np.abs(counts - 9 * opacity).max() < 1
         assert counts.mean() == pytest.approx(9 * opacity, abs=0.06)
+
+
+def test_no_triangle_is_skipped_that_a_sample_sees():
+    """The nearest of the triangles around each sample, by the definition; among them slivers, clear and ragged ones."""
+    rng = np.random.default_rng(4)
+    n, side, k = 60, 21, 3
+    corners = rng.uniform(-8, side + 8, (n, 1, 2)) + rng.normal(0, 1, (n, 3, 2)) * rng.choice([1, 4, 12], (n, 1, 1))
+    corners[::7, 2] = corners[::7, :2].mean(1) + 1e-3  # slivers
+    depth = rng.uniform(700, 715, (n, 1, 1)) + rng.uniform(0, 2, (n, 3, 1))  # mm
+    P = np.concatenate([corners, 1 / depth], -1).reshape(-1, 3).astype(np.float32)
+    alpha = np.repeat(rng.choice([0.0, 0.6, 1.0], n, p=[0.1, 0.2, 0.7]), 3).astype(np.float32)
+    T, part = np.arange(3 * n, dtype=np.int32).reshape(n, 3), (np.arange(n, dtype=np.int32) % 5)
+    triangle, nearest = np.full((side, side), -1, np.int32), np.zeros((side, side), np.float32)
+    draw(P, T, part, np.zeros(5, bool), alpha, k, triangle, np.zeros((side, side, 2), np.float32), nearest)
+
+    X = P.astype(np.float64).reshape(n, 3, 3)
+    for y in range(side):
+        for x in range(side):
+            d = X[:, :, :2] - [x, y]
+            b = np.stack([np.linalg.det(d[:, [i, j]]) for i, j in ((1, 2), (2, 0), (0, 1))], -1)
+            b /= b.sum(1, keepdims=True)
+            w = (b * X[:, :, 2]).sum(1)  # 1/z
+            there = (b >= 0).all(1) & np.array([lot(x, y, k, p) < a for p, a in zip(part, alpha[::3], strict=True)])
+            seen = np.where(there, w, 0).argmax() if there.any() else -1
+            assert triangle[y, x] == seen
+            assert nearest[y, x] == pytest.approx(w[seen] if there.any() else 0, rel=1e-4)
 
 
 def test_a_lamp_lights_by_the_cosine_and_throws_a_shadow():

@@ -2,6 +2,6 @@
 
 from facenb.heads.head_model import HeadModel, head_model
 from facenb.heads.parts import Head, Part
-from facenb.heads.people import random_head, random_heads
+from facenb.heads.people import random_head, random_heads, undressed_heads
 
-__all__ = ["Head", "HeadModel", "Part", "head_model", "random_head", "random_heads"]
+__all__ = ["Head", "HeadModel", "Part", "head_model", "random_head", "random_heads", "undressed_heads"]

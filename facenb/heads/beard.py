@@ -38,7 +38,9 @@ def grown_beard(
     cover = np.maximum(moustache * areas.moustache, np.maximum(goatee * areas.goatee, jaw * areas.jaw_beard * lower))
     length = rng.gamma(2.0, 3.5) if name != "stubble" else 0.0
     wave = rng.standard_normal((6, 3)) / 7
-    cover = cover * (1 + 0.10 * np.sin(model.face_mean @ wave.T + rng.uniform(0, 6, 6)).sum(1)) * areas.skin
+    phase, grows = rng.uniform(0, 6, 6), np.flatnonzero(cover)
+    cover[grows] *= 1 + 0.10 * np.sin((model.face_mean @ wave.T)[grows] + phase).sum(1)
+    cover = cover * areas.skin
     cover = cover * (1 - 0.95 * areas.lips)
     below = np.zeros_like(model.below_chin)
     at_rim = cover[whole.face_rim, None].astype(np.float32)

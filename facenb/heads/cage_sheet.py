@@ -7,13 +7,15 @@ Units mm; angles in degrees from the front, growing to the subject's left.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from facenb.heads.cage import N_COLUMNS, Cage
 from facenb.heads.parts import Part
 from facenb.heads.patterns import ROWS
 
+THINNEST = 0.8  # mm
 VISIBLE = 0.3  # triangles whose alpha stays below this are dropped: noise cannot lift them over a half
 
 
@@ -52,26 +54,52 @@ def sheet(
     `loose` blends from the tight to the loose cage, `sideways` moves points along their row.
     """
 
-    def column(x: Float[np.ndarray, "R U"] | float) -> Float[np.ndarray, "G 1"]:
-        return np.broadcast_to(np.asarray(x, np.float32), (ROWS, N_COLUMNS)).reshape(-1, 1)
+    def flat(x: Float[np.ndarray, "R U"] | float) -> Float[np.ndarray, " G"]:
+        return np.ascontiguousarray(np.broadcast_to(np.asarray(x, np.float32), (ROWS, N_COLUMNS)).ravel())
 
-    P = cage.tight + moved + column(thick).clip(0.8) * cage.normal
-    if np.any(loose):
-        P = P + column(loose) * (cage.loose - cage.tight)
-    if sideways is not None:
-        tangent = np.stack([cage.normal[:, 2], np.zeros(len(P), np.float32), -cage.normal[:, 0]], -1)
-        P = P + column(sideways) * tangent
-    alpha = np.ascontiguousarray(column(alpha)[:, 0])
-    corner = alpha > VISIBLE
-    a, b, c = cage.triangles.T
+    aside = flat(0.0 if sideways is None else sideways)
+    alpha = flat(alpha)
     return Part(
         name=name,
-        vertices=P.astype(np.float32),
-        triangles=cage.triangles[corner[a] | corner[b] | corner[c]],
+        vertices=_pushed(cage.tight, cage.loose, cage.normal, moved, flat(thick).clip(THINNEST), flat(loose), aside),
+        triangles=_seen(cage.triangles, alpha > VISIBLE),
         colour=np.clip(colour, 0, 1).reshape(-1, 3).astype(np.float32),
-        occlusion=np.clip(column(sky)[:, 0], 0.1, 1),
+        occlusion=np.clip(flat(sky), 0.1, 1),
         specular=specular,
         gloss=gloss,
         alpha=alpha,
         texture_noise=texture_noise,
     )
+
+
+@numba.njit(cache=True)
+def _pushed(
+    tight: Float[np.ndarray, "G 3"],
+    loose: Float[np.ndarray, "G 3"],
+    normal: Float[np.ndarray, "G 3"],
+    moved: Float[np.ndarray, "G 3"],
+    thick: Float[np.ndarray, " G"],
+    looseness: Float[np.ndarray, " G"],
+    aside: Float[np.ndarray, " G"],
+) -> Float[np.ndarray, "G 3"]:
+    """Points of a sheet `thick` mm outside a cage between tight and loose, and `aside` mm along their rows."""
+    out = np.empty_like(tight)
+    for g in range(len(tight)):
+        for c in range(3):
+            P = tight[g, c] + moved[g, c] + thick[g] * normal[g, c]
+            out[g, c] = P + looseness[g] * (loose[g, c] - tight[g, c])
+        out[g, 0] += aside[g] * normal[g, 2]
+        out[g, 2] -= aside[g] * normal[g, 0]
+    return out
+
+
+@numba.njit(cache=True)
+def _seen(triangles: Int[np.ndarray, "T 3"], visible: Bool[np.ndarray, " G"]) -> Int[np.ndarray, "S 3"]:
+    """Triangles with a visible corner."""
+    out = np.empty_like(triangles)
+    n = 0
+    for t in range(len(triangles)):
+        if visible[triangles[t, 0]] or visible[triangles[t, 1]] or visible[triangles[t, 2]]:
+            out[n] = triangles[t]
+            n += 1
+    return out[:n].copy()

@@ -8,6 +8,7 @@ Colours sRGB in [0, 1].
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from jaxtyping import Float
 
@@ -35,10 +36,21 @@ def body_colours(
     whole, near = model.whole, model.near_rim
     skin = np.repeat(tone[None].astype(np.float32), len(whole.tint), 0)
     skin[near] += whole.tint[near, None] * (carried(colour[whole.face_rim], *model.near_spread) - skin[near])
-    ears = whole.ears[:, None] * np.float32(rng.uniform(0.2, 1.3))
-    neck = ((1 - whole.tint) * whole.turn)[:, None] * np.float32(rng.uniform(0, 1.2))
-    skin = skin * (1 + ears * (EAR_TINT - 1)) * (1 + neck * (NECK_TINT - 1))
-    return np.clip(skin, 0, 1)
+    ears = whole.ears * np.float32(rng.uniform(0.2, 1.3))
+    neck = (1 - whole.tint) * whole.turn * np.float32(rng.uniform(0, 1.2))
+    return np.clip(_shaded(_shaded(skin, ears, EAR_TINT - 1), neck, NECK_TINT - 1), 0, 1)
+
+
+@numba.njit(cache=True)
+def _shaded(
+    colour: Float[np.ndarray, "V 3"], share: Float[np.ndarray, " V"], change: Float[np.ndarray, " 3"]
+) -> Float[np.ndarray, "V 3"]:
+    """Colours changed by a factor of 1 + `change` where `share` is 1."""
+    out = np.empty_like(colour)
+    for v in range(len(colour)):
+        for c in range(3):
+            out[v, c] = colour[v, c] * (np.float32(1) + share[v] * change[c])
+    return out
 
 
 def look_aside(
@@ -58,8 +70,13 @@ def look_aside(
     return colour
 
 
+@numba.njit(cache=True)
 def tinted(
     colour: Float[np.ndarray, "V 3"], over: Float[np.ndarray, " 3"], cover: Float[np.ndarray, " V"]
 ) -> Float[np.ndarray, "V 3"]:
     """Paint of one colour over others, `cover` of it in [0, 1]."""
-    return colour + cover[:, None] * (over - colour)
+    out = np.empty_like(colour)
+    for v in range(len(colour)):
+        for c in range(3):
+            out[v, c] = colour[v, c] + cover[v] * (over[c] - colour[v, c])
+    return out

@@ -8,8 +8,10 @@ Units mm; colours sRGB.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from facenb.heads.head_model import HeadModel
 from facenb.heads.parts import Part
@@ -58,18 +60,24 @@ def mouth_parts(
         ring[:, 2] = middle[2] + back
         rings.append(ring)
     X = np.concatenate([*rings, middle[None] + [[0, 0, RINGS[-1][2] - 3]]]).astype(np.float32)
-    i, j = np.arange(n), np.roll(np.arange(n), -1)
-    T = []
-    for k in range(len(rings) - 1):
-        a, b, c, d = k * n + i, k * n + j, (k + 1) * n + i, (k + 1) * n + j
-        T += [np.stack([a, c, d], -1), np.stack([a, d, b], -1)]
-    T.append(np.stack([(len(rings) - 1) * n + i, np.full(n, len(X) - 1), (len(rings) - 1) * n + j], -1))
     sky = np.repeat([0.4, 0.25, 0.12, 0.06, 0.04], n)
     parts.append(
-        Part("mouth", X, np.concatenate(T).astype(np.int32), np.repeat(CAVITY[None], len(X), 0).astype(np.float32),
+        Part("mouth", X, _bag_triangles(n), np.repeat(CAVITY[None], len(X), 0).astype(np.float32),
              np.r_[sky, 0.04].astype(np.float32))
     )  # fmt: skip
     return parts
+
+
+@cache
+def _bag_triangles(n: int) -> Int[np.ndarray, "T 3"]:
+    """Triangles between the mouth hole and the rings, of n points each, and of the bag's end, its last point."""
+    i, j = np.arange(n), np.roll(np.arange(n), -1)
+    T = []
+    for k in range(len(RINGS)):
+        a, b, c, d = k * n + i, k * n + j, (k + 1) * n + i, (k + 1) * n + j
+        T += [np.stack([a, c, d], -1), np.stack([a, d, b], -1)]
+    T.append(np.stack([len(RINGS) * n + i, np.full(n, (len(RINGS) + 1) * n), len(RINGS) * n + j], -1))
+    return np.concatenate(T).astype(np.int32)
 
 
 def lashes(model: HeadModel, context: Float[np.ndarray, "C 3"], rng: np.random.Generator) -> Part:

@@ -5,7 +5,9 @@ Units mm and radians; colours sRGB.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -52,9 +54,22 @@ def random_heads(
     model: HeadModel | None = None,
     turns: list[tuple[float, float, float]] | None = None,
 ) -> list[Head]:
-    """A random person for each generator: a dozen at a time cost much less each than one alone.
+    """A random person for each generator.
 
     `turns` are yaw, pitch and roll of each chest against its head (radians, as in `facenb.rotation`); random if absent.
+    """
+    return [dress() for dress in undressed_heads(rngs, model, turns)]
+
+
+def undressed_heads(
+    rngs: list[np.random.Generator],
+    model: HeadModel | None = None,
+    turns: list[tuple[float, float, float]] | None = None,
+) -> list[Callable[[], Head]]:
+    """People as in `random_heads` who have a shape and a skin, and get all the rest when called (once each).
+
+    Shapes and skins are large matrix products: for a dozen at a time they cost much less each than for one alone. The
+    rest costs the same for each, so it can wait until somebody is wanted.
     """
     model = model or head_model()
     identity = np.stack([IDENTITY_SD * rng.standard_normal(model.n_identity) for rng in rngs]).astype(np.float32)
@@ -62,10 +77,8 @@ def random_heads(
     expression = np.stack([random_expression(rng, model.n_expression) for rng in rngs]).astype(np.float32)
     faces, contexts = model.shapes(identity, expression)
     colours = model.colours(albedo)
-    return [
-        _dress(rng, model, identity[i], expression[i], albedo[i], faces[i], contexts[i], colours[i], turns and turns[i])
-        for i, rng in enumerate(rngs)
-    ]
+    shapes = zip(identity, expression, albedo, faces, contexts, colours, turns or [None] * len(rngs), strict=True)
+    return [partial(_dress, rng, model, *shape) for rng, shape in zip(rngs, shapes, strict=True)]
 
 
 def _dress(

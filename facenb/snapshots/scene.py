@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -56,15 +57,17 @@ def build_scene(head: Head, wet: Float[np.ndarray, " F"], face_shadow: Int[np.nd
     T = np.empty((start[-1], 3), np.int32)
     opacity = np.ones(len(V), np.float32)
     material = np.zeros((len(head.parts), 6), np.float32)
+    dry = np.zeros(max(sizes), np.float32)
     for i, part in enumerate(head.parts):
-        rows = V[first[i] : first[i + 1]]
-        rows[:, :3], rows[:, 6:9], rows[:, 9] = part.vertices, part.colour, part.occlusion
-        rows[:, 10] = wet if i == head.face else 0
+        X = _f32(part.vertices)
         if part.normals is None:
-            normals(rows[:, :3], part.triangles, rows[:, 3:6])
+            N = np.empty_like(X)
+            normals(X, part.triangles, N)
         else:
-            rows[:, 3:6] = part.normals
-        np.add(part.triangles, first[i], out=T[start[i] : start[i + 1]], casting="unsafe")
+            N = _f32(part.normals)
+        wetness = wet if i == head.face else dry
+        _join(X, N, _f32(part.colour), _f32(part.occlusion), wetness, V[first[i] : first[i + 1]])
+        np.add(part.triangles, np.int32(first[i]), out=T[start[i] : start[i + 1]])
         if part.alpha is not None:  # present where alpha + U(±0.1) > ½
             opacity[first[i] : first[i + 1]] = np.clip(5 * part.alpha - 2, 0, 1)
         if part.opacity < 1:
@@ -80,19 +83,32 @@ def build_scene(head: Head, wet: Float[np.ndarray, " F"], face_shadow: Int[np.nd
         )
     part_of = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     f = head.face
-    own = slice(start[f], start[f + 1])
-    shadow_part_of = np.r_[np.full(len(face_shadow), f, np.int32), np.delete(part_of, own)]
     return Scene(
         V=V,
         T=T,
         opacity=opacity,
         part_of=part_of,
         shadow_triangles=np.concatenate([face_shadow + np.int32(first[f]), T[: start[f]], T[start[f + 1] :]]),
-        shadow_part_of=shadow_part_of,
+        shadow_part_of=np.concatenate(
+            [np.full(len(face_shadow), f, np.int32), part_of[: start[f]], part_of[start[f + 1] :]]
+        ),
         material=material,
         as_skin=np.array([p.name.startswith(WORN_AS_SKIN) for p in head.parts], np.int32),
         closed=np.array([p.name in CLOSED for p in head.parts]),
     )
+
+
+def _f32(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x, np.float32)
+
+
+@numba.njit(cache=True)
+def _join(position, normal, colour, openness, wetness, rows):
+    """What is known about the vertices of a part, into `rows` (V, 11) of the scene."""
+    for v in range(rows.shape[0]):
+        for c in range(3):
+            rows[v, c], rows[v, 3 + c], rows[v, 6 + c] = position[v, c], normal[v, c], colour[v, c]
+        rows[v, 9], rows[v, 10] = openness[v], wetness[v]
 
 
 def coarse_triangles(X: Float[np.ndarray, "V 3"], T: Int[np.ndarray, "T 3"], cell: float) -> Int[np.ndarray, "C 3"]:

@@ -7,7 +7,7 @@ which the middle one is the centre.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from facenb.flatten import flatten
-from facenb.heads import Head, random_heads
+from facenb.heads import Head, undressed_heads
 from facenb.metrics import five_points
 from facenb.open_model import open_model
 from facenb.rasterise import interpolate, rasterise
@@ -32,7 +32,7 @@ from facenb.snapshots.visibility import draw, project, shadow_map
 GENERATOR = 1  # to be counted up when pictures of the same seed change
 CHEST_SD = (0.2, 0.08, 0.06)  # radians by which a chest is turned against its head, beside following it
 WET_LIPS = 0.12  # how much lips shine, compared with eyes
-BLOCK = 8  # heads that are made at a time
+BLOCK = 8  # heads that are shaped at a time
 SAMPLES = 3  # to a pixel, each way
 SHADOW_MAP = 160  # texels each way
 TEXELS_PER_MM = np.float32(0.4)  # so a map covers what can cast a shadow on a face
@@ -87,7 +87,6 @@ class Snapshot:
 class _Face:
     """The open model's constants that every snapshot needs."""
 
-    triangles: Int[Tensor, "T 3"]
     uv: Float[Tensor, "V 2"]
     landmarks68: Int[np.ndarray, " 68"]
     wet: Float[np.ndarray, " V"]
@@ -97,15 +96,16 @@ class _Face:
 def render_snapshots(seed: int, indices: Iterable[int], size: int, framing: Framing) -> Iterator[Snapshot]:
     """Snapshots `indices` of `seed`, `size` × `size` pixels. Quickest for runs of numbers.
 
-    Heads are made in blocks, because one matrix product for many costs little more than one for one. A block is made
-    whole whichever of its heads are wanted: a product of another size may be rounded in another way.
+    Heads are shaped in blocks, because one matrix product for many costs little more than one for one. A block is
+    shaped whole whichever of its heads are wanted: a product of another size may be rounded in another way.
     """
-    made = {}
+    waiting = {}
     for i in indices:
-        if i not in made:
+        if i not in waiting:
             block = range(i // BLOCK * BLOCK, i // BLOCK * BLOCK + BLOCK)
-            made = dict(zip(block, _people(seed, block, framing), strict=True))
-        yield photographed(*made[i], size)
+            waiting = dict(zip(block, _people(seed, block, framing), strict=True))
+        dress, pose, streams = waiting.pop(i)  # streams can be drawn from only once
+        yield photographed(dress(), pose, streams, size)
 
 
 def render_snapshot(seed: int, index: int, size: int, framing: Framing) -> Snapshot:
@@ -113,13 +113,13 @@ def render_snapshot(seed: int, index: int, size: int, framing: Framing) -> Snaps
     return next(render_snapshots(seed, [index], size, framing))
 
 
-def _people(seed: int, block: range, framing: Framing) -> list[tuple[Head, Pose, Streams]]:
+def _people(seed: int, block: range, framing: Framing) -> list[tuple[Callable[[], Head], Pose, Streams]]:
     # a stream of its own for each step: another number of hairs must not change the light
     streams = [[np.random.default_rng(s) for s in np.random.SeedSequence([seed, i]).spawn(6)] for i in block]
     poses = [random_pose(s[1], framing) for s in streams]
     # the chest follows the head half way, so that it faces the camera more than the head does
     turns = [s[2].normal([-p.yaw / 2, -p.pitch / 2, 0], CHEST_SD) for p, s in zip(poses, streams, strict=True)]
-    heads = random_heads([s[0] for s in streams], turns=[tuple(turn) for turn in turns])
+    heads = undressed_heads([s[0] for s in streams], turns=[tuple(turn) for turn in turns])
     return list(zip(heads, poses, [s[3:] for s in streams], strict=True))
 
 
@@ -151,7 +151,7 @@ def expose_scene(
     radiance, skin = np.empty((size, size, 3), np.float32), np.empty((size, size), np.int32)
     turn = np.array([[1], [-1], [-1]], np.float32) * R  # model → viewer
     eye = Eye(view.eye.astype(np.float32), np.float32(view.pixel), turn)
-    behind = LINEAR[(background * (len(LINEAR) - 1)).astype(np.int32)]
+    behind = np.ascontiguousarray(LINEAR[(background * (len(LINEAR) - 1)).astype(np.int32)])
     lit = _cast_shadows(scene, light, turn)
     expose(
         triangle, barycentric, scene.T, scene.V, scene.part_of, scene.material, scene.as_skin, eye, lit, behind,
@@ -183,11 +183,11 @@ def _frame(direction: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
 
 def _truth(head: Head, view: View, as_skin: Bool[np.ndarray, "H W"], size: int) -> SnapshotTruth:
     face = _face()
-    camera = head.parts[head.face].vertices @ view.R.T + view.t  # V 3, float64
-    pixels = camera @ view.K.T
-    P = np.concatenate([pixels[:, :2] / pixels[:, 2:], camera[:, 2:]], 1)
-    seen = rasterise(torch.from_numpy(P)[None], face.triangles, size, size, cull="back")
-    uv = interpolate(seen, face.triangles, face.uv)[0].numpy()
+    P = (head.parts[head.face].vertices @ view.R.T + view.t) @ view.K.T  # V 3, float64
+    P[:, :2] /= P[:, 2:]  # K's last row is (0, 0, 1): the depth is there already
+    triangles = torch.from_numpy(head.parts[head.face].triangles)  # those of the open model, but half as many bytes
+    seen = rasterise(torch.from_numpy(P)[None], triangles, size, size, cull="back")
+    uv = interpolate(seen, triangles, face.uv)[0].numpy()
     covered = seen.mask[0].numpy()
     landmarks68 = P[face.landmarks68, :2]
     return SnapshotTruth(
@@ -218,4 +218,4 @@ def _face() -> _Face:
     uv = flatten(model).uv[: model.n_vertices]
     wet = torch.maximum(model.regions["eyes"], WET_LIPS * model.regions["lips"])
     shadow = coarse_triangles(model.shape_mean.numpy(), model.triangles.numpy(), SHADOW_CELL)
-    return _Face(model.triangles, uv, model.landmarks68.numpy(), wet.numpy(), shadow)
+    return _Face(uv, model.landmarks68.numpy(), wet.numpy(), shadow)

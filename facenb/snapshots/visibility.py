@@ -17,6 +17,7 @@ import numpy as np
 
 FLOAT = np.float32
 NEAR = FLOAT(20)  # mm; a triangle with a nearer vertex is dropped whole
+ROUNDING = FLOAT(1e-3)  # mm; more than single precision can lift a point of a shadow map above its triangle
 
 
 @numba.njit(cache=True)
@@ -52,13 +53,15 @@ def lot(x, y, k, part):
     The k × k samples of a pixel draw one number from each k²-th of the interval, so that a part of opacity α covers a
     share of α of them, but for rounding; which sample draws which, and the rounding, is decided by a hash.
     """
-    h = np.uint32(x // k) * np.uint32(374761393) + np.uint32(y // k) * np.uint32(668265263)
+    x, y, k = np.uint32(x), np.uint32(y), np.uint32(k)  # no signs, and 32 bits: division is what costs here
+    column, row = x // k, y // k
+    h = column * np.uint32(374761393) + row * np.uint32(668265263)
     h += np.uint32(part) * np.uint32(2246822519)
     h = (h ^ (h >> np.uint32(13))) * np.uint32(1274126177)
     h = (h ^ (h >> np.uint32(16))) * np.uint32(2654435761)
     h ^= h >> np.uint32(15)
     turn, rest = h & np.uint32(0xFF), (h >> np.uint32(8)) & np.uint32(0xFFFF)
-    stratum = (4 * (x % k + k * (y % k)) + int(turn)) % (k * k)  # 4 and 9 have no common divisor
+    stratum = (np.uint32(4) * (x - k * column + k * (y - k * row)) + turn) % (k * k)  # 4 and 9 have no common divisor
     return (np.float32(stratum) + np.float32(rest) / np.float32(65536)) / np.float32(k * k)
 
 
@@ -68,8 +71,12 @@ def draw(P, T, part_of, closed, alpha, samples, triangle, barycentric, nearest):
 
     Of parts that are `closed` only the outside is drawn. triangle (H, W) int32, −1 = none; barycentric (H, W, 2), the
     first two perspective-correct ones; nearest (H, W), 1/z, to be given as zeros; `samples` to a pixel each way.
+
+    Most triangles are as small as a few samples, and most samples of the later parts lie behind the earlier ones, so
+    what can be skipped before the edge functions are evaluated decides how long it takes.
     """
     H, W = triangle.shape
+    T = T.view(np.uint32)  # indices that cannot be negative need no check for it
     for t in range(T.shape[0]):
         i, j, k = T[t, 0], T[t, 1], T[t, 2]
         x0, y0, x1, y1, x2, y2 = P[i, 0], P[i, 1], P[j, 0], P[j, 1], P[k, 0], P[k, 1]
@@ -85,18 +92,29 @@ def draw(P, T, part_of, closed, alpha, samples, triangle, barycentric, nearest):
         w0, w1, w2 = P[i, 2], P[j, 2], P[k, 2]
         if w0 == 0 or w1 == 0 or w2 == 0:
             continue
-        # edge functions A x + B y + C, in double precision: the same edge must give its two triangles the same answer
-        A0, B0, C0 = y1 - y2, x2 - x1, np.float64(x1) * y2 - np.float64(x2) * y1
-        A1, B1, C1 = y2 - y0, x0 - x2, np.float64(x2) * y0 - np.float64(x0) * y2
-        A2, B2, C2 = y0 - y1, x1 - x0, np.float64(x0) * y1 - np.float64(x1) * y0
-        f = 1 / (C0 + C1 + C2)
         a0, a1, a2 = alpha[i], alpha[j], alpha[k]
+        if a0 == 0 and a1 == 0 and a2 == 0:
+            continue
         opaque = a0 >= 1 and a1 >= 1 and a2 >= 1
+        # edge functions A x + B y + C, in double precision: the same edge must give its two triangles the same answer
+        A0, B0, C0 = np.float64(y1 - y2), np.float64(x2 - x1), np.float64(x1) * y2 - np.float64(x2) * y1
+        A1, B1, C1 = np.float64(y2 - y0), np.float64(x0 - x2), np.float64(x2) * y0 - np.float64(x0) * y2
+        A2, B2, C2 = np.float64(y0 - y1), np.float64(x1 - x0), np.float64(x0) * y1 - np.float64(x1) * y0
+        f = 1 / (C0 + C1 + C2)
+        # no sample is nearer than the nearest corner, but for what rounded barycentrics sum to beyond one
+        excess = (abs(A0 + A1 + A2) * W + abs(B0 + B1 + B2) * H + 1e-5) * abs(f)
+        ceiling = max(w0, w1, w2) * (1 + excess)
+        row = np.float64(first_y)  # x and y as floats
         for y in range(first_y, last_y + 1):
-            r0, r1, r2 = B0 * y + C0, B1 * y + C1, B2 * y + C2
+            r0, r1, r2 = B0 * row + C0, B1 * row + C1, B2 * row + C2
+            row += 1.0
+            column = first_x - 1.0
             for x in range(first_x, last_x + 1):
-                l0, l1, l2 = (A0 * x + r0) * f, (A1 * x + r1) * f, (A2 * x + r2) * f
-                if l0 < 0 or l1 < 0 or l2 < 0:
+                column += 1.0
+                if ceiling <= nearest[y, x]:
+                    continue
+                l0, l1, l2 = (A0 * column + r0) * f, (A1 * column + r1) * f, (A2 * column + r2) * f
+                if (l0 < 0) | (l1 < 0) | (l2 < 0):  # one jump instead of three, none of which could be foreseen
                     continue
                 b0, b1, b2 = l0 * w0, l1 * w1, l2 * w2
                 w = b0 + b1 + b2
@@ -118,6 +136,7 @@ def shadow_map(V, T, part_of, closed, alpha, to_lamp, centre, scale, depth):
     upwards) and the direction to the lamp as rows. Depth is measured along the last, in mm from the centre.
     """
     S = depth.shape[0]
+    T = T.view(np.uint32)
     middle = FLOAT(0.5) * FLOAT(S - 1)
     L = np.empty((V.shape[0], 3), np.float32)
     for v in range(V.shape[0]):
@@ -137,15 +156,22 @@ def shadow_map(V, T, part_of, closed, alpha, to_lamp, centre, scale, depth):
         first_y, last_y = max(_ceil(min(y0, y1, y2)), 0), min(_floor(max(y0, y1, y2)), S - 1)
         if first_y > last_y:
             continue
-        f = FLOAT(1) / area
         opacity = min(alpha[i], alpha[j], alpha[k])
+        if opacity <= 0:
+            continue
+        f = FLOAT(1) / area
+        ceiling = max(L[i, 2], L[j, 2], L[k, 2]) + ROUNDING
         for y in range(first_y, last_y + 1):
+            d0, d1, d2 = y0 - FLOAT(y), y1 - FLOAT(y), y2 - FLOAT(y)
+            px = FLOAT(first_x) - FLOAT(1)
             for x in range(first_x, last_x + 1):
-                px, py = FLOAT(x), FLOAT(y)
-                l0 = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * f
-                l1 = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * f
+                px += FLOAT(1)
+                if ceiling <= depth[y, x]:
+                    continue
+                l0 = ((x1 - px) * d2 - (x2 - px) * d1) * f
+                l1 = ((x2 - px) * d0 - (x0 - px) * d2) * f
                 l2 = FLOAT(1) - l0 - l1
-                if l0 < 0 or l1 < 0 or l2 < 0:
+                if (l0 < 0) | (l1 < 0) | (l2 < 0):
                     continue
                 z = l0 * L[i, 2] + l1 * L[j, 2] + l2 * L[k, 2]
                 if z > depth[y, x] and (opacity >= 1 or lot(x, y, 3, part_of[t]) < opacity):
