@@ -6,6 +6,7 @@ model. This module translates between the two, for `--refine` of the commands.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from facenb.camera import Camera, project
 from facenb.face_points import FacePoints, as_photographed, inner_face, random_points
+from facenb.metrics import five_points, inter_ocular
 from facenb.morphable_model import MorphableModel
 from facenb.photometry_layer import Photometry
 from facenb.reconstruction import DEFAULTS, Reconstruction, ReconstructionOptions, landmark_points
@@ -24,6 +26,10 @@ from facenb.shared_identity import photos_of, refine_together
 from facenb.uv_model import UVModel
 
 POINTS = 1500  # of the face that are compared with the photo
+# Unlike in training, the network is a good witness here: the prior prefers the shape that it saw, outliers count less.
+ALONE = RefinementOptions(shape_prior=30.0, outlier=3.0)
+# A face that went farther than this, in distances between the eyes (mean over the landmarks), was lost on the way.
+FARTHEST = 0.08
 # Weight of a squared standard deviation of an identity that several photos have in common. What the model cannot paint
 # of somebody (beard, make-up, own shadows) errs alike in all of them: they are fewer witnesses than there are photos.
 IDENTITY_PRIOR = 60.0
@@ -49,16 +55,18 @@ def refine_reconstruction(
 ) -> Reconstruction:
     """The same faces after `steps` of photometric refinement: camera, shape, photometry and Fitted landmarks anew.
 
-    What comes straight from the maps (Direct landmarks, the linear geometry) stays. A face that was not found, or that
-    did not come back finite, stays as it was.
+    What comes straight from the maps (Direct landmarks, the linear geometry) stays. A face that was not found, that did
+    not come back finite or went too far stays as it was.
     """
     if steps < 1:
         return reconstruction
-    options = replace(options or RefinementOptions(), steps=steps)
+    options = replace(options or ALONE, steps=steps)
     r = reconstruction
     with torch.no_grad():
-        start = (pose_of(r.camera, points.centre), r.shape.clamp(-3, 3), r.maps.confidence)
-        return _replaced(r, refine(points, image, *start, options), points, uv_model)
+        m = r.shape.clamp(-3, 3)
+        start = (pose_of(r.camera, points.centre), m, r.maps.confidence)
+        refined = refine(points, image, *start, options, usual=m)
+        return _replaced(r, refined, points, uv_model, FARTHEST)
 
 
 @torch.no_grad()
@@ -99,11 +107,15 @@ def _is_finite(r: Reconstruction) -> bool:
     return all(bool(x.isfinite().all()) for x in (r.camera.K, r.camera.R, r.camera.t, r.shape))
 
 
-def _replaced(r: Reconstruction, refined: Refined, points: FacePoints, uv_model: UVModel) -> Reconstruction:
-    """What was refined instead of what the maps said, wherever it is finite and there is a face."""
+def _replaced(
+    r: Reconstruction, refined: Refined, points: FacePoints, uv_model: UVModel, farthest: float = math.inf
+) -> Reconstruction:
+    """What was refined instead of what the maps said, wherever there is a face, and it is finite and not far away."""
     camera = refined.pose.camera(points.centre)
     parts = (camera.K, camera.R, camera.t, refined.m, refined.l, refined.h)
-    good = r.found & torch.stack([x.flatten(1).isfinite().all(1) for x in parts]).all(0)
+    refined68, _ = project(camera, landmark_points(uv_model, refined.m))
+    moved = (refined68 - r.landmarks68).norm(dim=-1).mean(1) / inter_ocular(five_points(r.landmarks68))
+    good = r.found & torch.stack([x.flatten(1).isfinite().all(1) for x in parts]).all(0) & (moved < farthest)
 
     def pick(new: Tensor, old: Tensor) -> Tensor:
         return torch.where(good.reshape(-1, *[1] * (new.ndim - 1)), new, old)

@@ -123,7 +123,7 @@ def refine(
     confidence: Float[Tensor, "B H W"],
     options: RefinementOptions = DEFAULTS,
     trace: Callable[[int, Refined], None] | None = None,
-    usual: Float[Tensor, " Ns"] | None = None,
+    usual: Float[Tensor, "*#B Ns"] | None = None,
 ) -> Refined:
     """The face that explains `image` best, near the given pose and shape; batched, without gradient.
 
@@ -134,7 +134,7 @@ def refine(
         image: in the colour space of the model's albedo, [0, 1].
         pose, m: where to start; two pixels beside the truth is near enough.
         confidence: of the network that each pixel shows the face; 1 everywhere if there is no network.
-        usual: the shape that the prior prefers; None is the model's mean. People in photos smile more than it does.
+        usual: the shape that the prior prefers, for all or for each; None is the model's mean, which smiles too little.
         trace: called with the number of each step and the best face so far.
     """
     return _refined(_Problem(points, image, confidence, options, usual).descend(pose, m, trace))
