@@ -36,12 +36,14 @@ def portraits() -> list[Float[Tensor, "3 H W"]]:
     return [astronaut, read_photo(hopper)]
 
 
-def networks(run: Path, pretrained: Path) -> list[tuple[int, torch.nn.Module]]:
-    """(step, network in eval mode): the pretrained one, then every checkpoint's moving average."""
+def networks(run: Path, pretrained: Path, steps: list[int] | None) -> list[tuple[int, torch.nn.Module]]:
+    """(step, network in eval mode): the pretrained one, then the moving average of the checkpoints after `steps`."""
     kind = read_about(pretrained)["kind"]
     found = [(0, load_weights(pretrained))]
     for path in checkpoints(run / "checkpoints"):
         checkpoint = read_checkpoint(path)
+        if steps and checkpoint.facts["position"]["step"] not in steps:
+            continue
         net = build_network(kind)
         load_network(net, unpack("average", checkpoint.tensors), path)
         found.append((checkpoint.facts["position"]["step"], net.eval()))
@@ -54,12 +56,13 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="where the run began")
     parser.add_argument("--test", type=Path, required=True, metavar="DIR", help="pictures made by `facenb render`")
     parser.add_argument("--count", type=int, default=6, help="how many of them (default: 6)")
+    parser.add_argument("--steps", type=int, nargs="+", help="checkpoints to ask (default: all)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
     options = parser.parse_args()
 
     test = rendered_set(options.test, options.count)
     size = test.images.shape[-1]
-    all_networks = networks(options.run, options.weights)
+    all_networks = networks(options.run, options.weights, options.steps)
     model = load_model(OPEN)
     tables = reconstruction_tables(model)
     crops = []

@@ -43,14 +43,15 @@ class Config(TrainConfig):
     """Options of `facenb train`."""
 
     weights: Annotated[Path, Option("weights to begin with: weights.safetensors of `facenb pretrain`", "FILE")]
-    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 16_000
+    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 5200
+    batch: Annotated[int, Option("images in each step of each process", "N", at_least=1)] = 5
     lr: Annotated[float, Option("learning rate of Adam", "NUMBER", at_least=0)] = 1e-3
     drop_at: Annotated[
         tuple[float, ...], Option("where the learning rate drops, as parts of the run", "PART", at_least=0, at_most=1)
-    ] = (0.6, 0.85)
+    ] = (0.55, 0.8, 0.93)
     drop_by: Annotated[
         tuple[float, ...], Option("by which factor it drops there; one for each PART", "FACTOR", at_least=0)
-    ] = (0.3, 0.3)
+    ] = (0.4, 0.3, 0.3)
     clip: Annotated[float, Option("longest gradient; longer ones are shortened", "NUMBER", at_least=0)] = 2.0
     loss: Annotated[str, Option("what to learn from", choices=("distil", "residual"))] = "distil"
     size: Annotated[int, Option("side of what the network sees, a multiple of 16", "PIXELS", at_least=16)] = 64
