@@ -38,7 +38,7 @@ def test_the_evaluation_is_of_five_hundred_images_and_of_this_network():
     result = shipped_run.evaluation()
     assert result["count"] == 500 and result["weights"]["end"] == read_about(shipped_weights())["end"]
     for name in ("fitted", "direct"):
-        assert result["results"][name]["median"] < 0.5 * result["baselines"]["oracle_similarity"]["median"]
+        assert result["results"][name]["median"] < 0.6 * result["baselines"]["oracle_similarity"]["median"]
         assert result["results"][name]["median"] < 0.5 * result["pretrained"][name]["median"]
     assert result["refined"]["fitted"]["median"] < result["results"]["fitted"]["median"]
     assert result["results"]["yaw_correlation"] > 0.97 and 0.9 < result["results"]["yaw_spread_ratio"] < 1.1
