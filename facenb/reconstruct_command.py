@@ -121,7 +121,7 @@ def reconstruct_photos(
         if face is None:
             complain(f"{path}: no face found; give its place with --box X Y WIDTH HEIGHT if there is one")
             continue
-        fit = _photo_fit(photo, face, tools, one_skin)
+        fit = photo_fit(photo, face, tools, one_skin)
         written.append(_write(path, photo, full, face, fit, tools.model, out))
         say(f"{path} -> {written[-1]}, .glb, .png, _panels.png, _maps.npz (score {face.found.score:.2f})")
     return written
@@ -145,7 +145,7 @@ def refined(faces: list[SeenFace | None], tools: Tools, steps: int, same_person:
 
 
 def see_face(
-    photo: Float[Tensor, "3 H W"], tools: Tools, box: tuple[float, ...] | None, focal: float | None
+    photo: Float[Tensor, "3 H W"], tools: Tools, box: tuple[float, ...] | None = None, focal: float | None = None
 ) -> SeenFace | None:
     """Find the face and reconstruct its crop; None: no face.
 
@@ -186,7 +186,7 @@ def photo_camera(camera: Camera, theta: Float[Tensor, "2 3"]) -> Camera:
     return Camera(K, turn @ camera.R, camera.t @ turn.T)
 
 
-def _photo_fit(photo: Tensor, seen: SeenFace, tools: Tools, skin_is_known: bool) -> PortraitFit:
+def photo_fit(photo: Tensor, seen: SeenFace, tools: Tools, skin_is_known: bool = False) -> PortraitFit:
     """The face in the pixels of the photo, whose full resolution tells light and albedo better than the crop does.
 
     `skin_is_known`: the albedo stays what it is, and only the light is fitted.
