@@ -200,7 +200,7 @@ def closed(mask: Float[Tensor, "B H W"], radius: int) -> Float[Tensor, "B H W"]:
 def distil_loss(
     maps: Maps, target: Targets, accepted: Float[Tensor, " B"]
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """The loss above, and its three parts without their weights. |uv − target| is a length, √(Δu² + Δv²).
+    """The loss above, and its three parts without their weights. The distance in uv is a length, √(Δu² + Δv²).
 
     `accepted` is 1 for the images that teach and 0 for the others, which then have no gradient.
     """

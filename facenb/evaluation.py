@@ -166,7 +166,7 @@ def baselines(test: EvaluationSet, model: MorphableModel) -> dict[str, object]:
 def best_similarity(source: Float[Tensor, "n 2"], target: Float[Tensor, "B n 2"]) -> Float[Tensor, "B n 2"]:
     """The source moved, turned and scaled, never mirrored, so that Σ ‖x − y‖² is least for each target.
 
-    In complex numbers x ↦ a x + b, and a = Σ conj(x) y / Σ |x|² about the means.
+    In complex numbers x ↦ a x + b, and ``a = Σ conj(x) y / Σ |x|²`` about the means.
     """
     x, y = torch.view_as_complex(source.contiguous()), torch.view_as_complex(target.contiguous())
     x0, y0 = x.mean(), y.mean(-1, keepdim=True)

@@ -86,7 +86,7 @@ def similarity_onto(
     """(A, t) of the similarity that brings A source + t closest to `target` in the least-squares sense.
 
     A = scale · rotation, never a reflection. With the points as complex numbers about their means, A is the number
-    a = Σ s̄ t / Σ |s|². Raises ValueError where all source points are one.
+    ``a = Σ s̄ t / Σ |s|²``. Raises ValueError where all source points are one.
     """
     s, t = source - source.mean(0), target - target.mean(0)
     size = s.square().sum()

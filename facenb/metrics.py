@@ -142,7 +142,7 @@ def uv_error(
 def depth_error(
     predicted: Float[Tensor, "*batch H W"], truth: Float[Tensor, "*batch H W"], mask: Bool[Tensor, "*batch H W"]
 ) -> Float[Tensor, "*batch"]:
-    """Mean |s d / d* − 1| over the true mask in %, with the scale s of each image that makes Σ (s d / d* − 1)² least.
+    """Mean relative depth error over the true mask in %, with each image's scale s that makes Σ (s d / d* − 1)² least.
 
     Depth is predicted in an arbitrary unit, so a scale is free: s = Σ ρ / Σ ρ² with ρ = d / d*. Infinite if a
     prediction there is not finite or not positive. ValueError if an image has no pixel, or true depth ≤ 0 in the mask.

@@ -29,7 +29,7 @@ UV_WEIGHT, DEPTH_WEIGHT = 10.0, 5.0
 def pretraining_loss(maps: Maps, target: Supervision) -> tuple[Float[Tensor, ""], dict[str, float]]:
     """The loss above, and its three parts without their weights.
 
-    |uv − target| is |Δu| + |Δv|. A batch without any face has no uv part.
+    The distance in uv is ``|Δu| + |Δv|``. A batch without any face has no uv part.
     """
     face = target.face.to(maps.uv.dtype)  # n H W
     uv = ((maps.uv - target.uv).abs().sum(1) * face).sum() / face.sum().clamp(min=1)

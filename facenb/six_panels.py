@@ -106,7 +106,7 @@ def panel_sheet(panels: dict[str, Float[Tensor, "3 S S"]], title: str | None = N
     """The pictures in two rows of three with their names above them, on white."""
     top = 0.4 if title else 0.0  # inches
     width, height = 9.6, 6.6 + top
-    figure = Figure(figsize=(width, height), dpi=120)
+    figure = Figure(figsize=(width, height), dpi=120, layout="none")  # whatever the caller's style says
     canvas = FigureCanvasAgg(figure)
     for i, (name, picture) in enumerate(panels.items()):  # by hand: a layout engine takes half a second
         left, bottom = 0.1 + 3.15 * (i % 3), 0.1 + 3.3 * (1 - i // 3)
