@@ -47,7 +47,7 @@ def image_step(
 
     Args:
         F, c, D: harmonics, mean albedo and its basis at the pixels.
-        colour, weight: as in `photometry_layer.solve_photometry`.
+        colour, weight: as in `solve_photometry`.
     """
     B, S, _, n = D.shape
     albedo, inverse = painted(answer, F, c, D)

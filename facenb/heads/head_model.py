@@ -1,7 +1,7 @@
 """Everything that random heads are made from, built once and then kept (book: *It learns*).
 
 `head_model()` joins the open model with its surroundings (`whole_head`), the cage for hair (`cage`), how much sky each
-vertex sees (`occlusion`) and the maps of the face that beards and masks need. The first call takes about half a
+vertex sees (`ambient_occlusion`) and the maps of the face that beards and masks need. The first call takes about half a
 minute; the result is kept in the cache beside the open model, under a name that changes with the recipe.
 
 Units mm, x to the subject's left, y up, z forward; colours sRGB in [0, 1].
