@@ -89,10 +89,8 @@ class _SamePerson(_Problem):
     def trust(self, s: _State) -> Float[Tensor, " B"]:
         """τ = (1 + x²)⁻² for a photo whose points are left with 1 + x times the usual squared residual; 1 if with less.
 
-        Usual is the median photo's, the better one of two. Measured on 64 px snapshots of 24 people and a trained
-        network, error of the neutral face: 1.61 mm from four good photos. A fifth that was started 11 px beside its
-        place makes it 1.77 without trust, 1.63 with it. A stranger's is found out by half only, 1.78 and 1.68: it, too,
-        is explained rather well, by a light and an expression of its own.
+        Usual is the median photo's, the better one of two. A photo that was started beside its place is found out; a
+        stranger's only by half: it, too, is explained rather well, by a light and an expression of its own.
         """
         e = s.data / s.total
         x = (e / e.median().clamp_min(TINY) - 1).clamp_min(0)
