@@ -74,6 +74,13 @@ class FacePoints:
         """Unit normals of the shape m, right to first order."""
         return normalize(self.normal + _combined(self.normal_basis, m), dim=-1)
 
+    def normal_gradient(self, m: Float[Tensor, "B Ns"], g: Float[Tensor, "B K C 3"]) -> Float[Tensor, "B K C 3"]:
+        """g ∂n/∂n′ for C row vectors g at each point, with n = n′/‖n′‖ and n′ = normal + normal_basis m."""
+        raw = self.normal + _combined(self.normal_basis, m)
+        length = raw.norm(dim=-1, keepdim=True)  # B K 1
+        n = (raw / length)[:, :, None]
+        return (g - (g * n).sum(-1, keepdim=True) * n) / length[..., None]
+
     def colours(self, h: Float[Tensor, "B Na"]) -> Float[Tensor, "B K 3"]:
         """c + D h, in the model's colour space."""
         return self.albedo_mean + _combined(self.albedo, h)

@@ -55,6 +55,25 @@ def sh_basis(n: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
     return torch.stack(Y, dim=-1)
 
 
+def sh_gradient(n: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9 3"]:
+    """∂Y_i/∂n of the polynomials of `sh_basis`, for coordinates that move freely; unit vectors move across n only."""
+    x, y, z = n.unbind(-1)  # *batch each
+    _, c1, c2, c20, c22 = SH_CONSTANTS
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    rows = [
+        (zero, zero, zero),
+        (zero, c1 * one, zero),
+        (zero, zero, c1 * one),
+        (c1 * one, zero, zero),
+        (c2 * y, c2 * x, zero),
+        (zero, c2 * z, c2 * y),
+        (zero, zero, 6 * c20 * z),
+        (c2 * z, zero, c2 * x),
+        (2 * c22 * x, -2 * c22 * y, zero),
+    ]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
 def irradiance(radiance: Float[Tensor, "*batch 9"]) -> Float[Tensor, "*batch 9"]:
     """Coefficients of the irradiance E(n) = ∫ L(ω) max(0, n·ω) dω from those of the radiance L: E_lm = A_l L_lm.
 

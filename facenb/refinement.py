@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from facenb.face_points import FacePoints
-from facenb.lighting import SH_CONSTANTS, sh_basis
+from facenb.lighting import SH_CONSTANTS, sh_basis, sh_gradient
 from facenb.pixel_sampling import sample_between
 from facenb.scaled_pose import N_POSE, Pose
 from facenb.softplus_clamp import softplus_clamp
@@ -103,6 +103,7 @@ class _State:
     U: Float[Tensor, "B K 3"]  # camera coordinates about the face's centre, mm
     colour: Float[Tensor, "B K 3"]
     slope: Float[Tensor, "B K 3 2"]  # of the picture, per px
+    N: Float[Tensor, "B K 3"]  # unit normals
     F: Float[Tensor, "B K 9"]
     albedo: Float[Tensor, "B K 3"]
     inverse: Float[Tensor, "B K 3"]  # reciprocal shading F l
@@ -149,6 +150,7 @@ class _Problem:
         picture = softplus_clamp(image)
         self.H, self.W = image.shape[-2:]
         self.stack = torch.cat([picture, *_slopes(picture), confidence[:, None]], 1)  # B 10 H W
+        self.turned = torch.cat([points.shape, points.normal_basis], 1)  # K 6 Ns, what m does to place and normal
         self.white = image.new_zeros(len(image), 3, 9)  # target of the light's prior
         self.prior_distance = math.log(options.distance_spread) ** -2
         light = options.light_prior / options.noise**2 * points.n
@@ -174,7 +176,7 @@ class _Problem:
         return a.energy < b.energy
 
     def _seen(self, pose: Pose, m: Tensor) -> tuple[Tensor, ...]:
-        """x, U, colour, slope, F and weight, not yet robust, of points; those at the picture's rim have no slope."""
+        """x, U, colour, slope, N, F and weight, not yet robust, of points; those at the picture's rim have no slope."""
         X = self.points.at(m) - self.points.centre  # B K 3
         x, U = pose.project(X)
         values = sample_between(self.stack, x)  # B K 10
@@ -183,12 +185,12 @@ class _Problem:
         facing = ((N @ pose.R.mT) * -normalize(U + pose.offset[:, None], dim=-1)).sum(-1)
         inside = ((x > 0.5) & (x < x.new_tensor([self.W - 1.5, self.H - 1.5]))).all(-1)
         visible = ((facing - self.options.grazing) / RISE).clamp(0, 1) * inside
-        return x, U, colour, slope, sh_basis(N), visible * (values[..., 9] + self.options.believe)
+        return x, U, colour, slope, N, sh_basis(N), visible * (values[..., 9] + self.options.believe)
 
     def first_light(self, pose: Pose, m: Tensor) -> tuple[Tensor, Tensor]:
         """Light and albedo by linear least squares: one round with white light, two in image units."""
         o, points = self.options, self.points
-        _, _, i, _, F, weight = self._seen(pose, m)
+        _, _, i, _, _, F, weight = self._seen(pose, m)
         w = weight[..., None]
         gain = (w * points.albedo_mean).sum((1, 2)) / (w * i).sum((1, 2)).clamp_min(1e-6)
         self.white[..., 0] = (gain / SH_CONSTANTS[0])[:, None]
@@ -218,7 +220,7 @@ class _Problem:
     def evaluate(self, pose: Pose, m: Tensor, l: Tensor, h: Tensor) -> _State:
         """Residuals, robust weights and energy of a face. The light's prior, weak, steers steps but has no energy."""
         o = self.options
-        x, U, colour, slope, F, weight = self._seen(pose, m)
+        x, U, colour, slope, N, F, weight = self._seen(pose, m)
         albedo = self.points.colours(h).clamp_min(0)
         inverse = (F @ l.mT).clamp_min(DARKEST)
         residual = colour - albedo / inverse
@@ -230,26 +232,26 @@ class _Problem:
         prior = o.shape_prior * (m - self.usual).square().sum(1) + o.albedo_prior * h.square().sum(1)
         prior = prior + o.shape_prior * self.prior_distance * (pose.log_distance - math.log(o.distance)).square()
         weight = weight / (1 + t / cut) ** 2
-        now = (x, U, colour, slope, F, albedo, inverse, residual, sigma, weight, data, total, (data + prior) / total)
+        now = (x, U, colour, slope, N, F, albedo, inverse, residual, sigma, weight, data, total, (data + prior) / total)
         return _State(pose, m, l, h, *now)
 
     def linearise(self, s: _State) -> tuple[Float[Tensor, "B 3K n"], Float[Tensor, "B 3K"]]:
-        """J and r, rows weighted; columns: pose 7, m, l 27, h. Weights and normals count as constants: that shading
-        turns with the shape is for the next evaluation to see."""
+        """J and r, rows weighted; columns: pose 7, m, l 27, h. m moves a point and turns it in the light."""
         row = s.weight.sqrt() / s.sigma  # B K
         g = s.slope * row[..., None, None]  # B K 3 2
         J_pose, J_point = s.pose.jacobian(s.U, g)  # B K 3 7, B K 3 3
-        J_shape = torch.einsum("bkcj,kjn->bkcn", J_point, self.points.shape)
         light = s.albedo / s.inverse.square() * row[..., None]
+        J_normal = self.points.normal_gradient(s.m, light[..., None] * (s.l[:, None] @ sh_gradient(s.N)))  # B K 3 3
+        J_shape = torch.einsum("bkcj,kjn->bkcn", torch.cat([J_point, J_normal], -1), self.turned)
         J_colour = self._colour_columns(light, s.F, row[..., None] / s.inverse)
         J = torch.cat([J_pose.flatten(1, 2), J_shape.flatten(1, 2), J_colour], -1)  # B 3K n
         return J, (s.residual * row[..., None]).flatten(1)
 
     def away(self, s: _State) -> Float[Tensor, "B n"]:
         """How far every unknown is from what the prior prefers."""
-        distance = s.pose.log_distance - math.log(self.options.distance)
+        distance = s.pose.log_distance[:, None] - math.log(self.options.distance)
         shape, light = s.m - self.usual, (s.l - self.white).flatten(1)
-        return torch.cat([s.m.new_zeros(len(s.m), N_POSE - 1), distance[:, None], shape, light, s.h], 1)
+        return torch.cat([s.m.new_zeros(len(s.m), N_POSE - 1), distance, shape, light, s.h], 1)
 
     def step(self, s: _State, damping: Tensor) -> tuple[Pose, Tensor, Tensor, Tensor]:
         """One damped Gauss–Newton step for everything."""

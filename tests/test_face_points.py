@@ -62,6 +62,14 @@ def test_normals_have_length_one(surface, drawn):
         torch.testing.assert_close(points.normal.norm(dim=-1), torch.ones(points.n, dtype=F64))
 
 
+def test_the_gradient_of_normals_is_autograds(drawn):
+    points, m = replace(drawn, **{k: v[:40] for k, v in vars(drawn).items()}), draw(drawn.n_shape)
+    g = torch.randn(3, 40, 2, 3, dtype=F64, generator=torch.Generator().manual_seed(2))
+    slow = torch.stack([torch.func.jacrev(lambda z: points.normals(z[None])[0])(z) for z in m])  # B K 3 Ns
+    fast = points.normal_gradient(m, g) @ points.normal_basis
+    torch.testing.assert_close(fast, g @ slow)
+
+
 def test_random_points_lie_on_the_surface(surface, tiny_model):
     """Each lies in the plane of its triangle and inside it: its barycentrics there, solved for anew, are positive and
     reproduce all its other tables."""

@@ -20,6 +20,7 @@ from facenb.lighting import (
     lamp,
     rotate_light,
     sh_basis,
+    sh_gradient,
     shade,
     shade_inverse,
     sphere_points,
@@ -69,6 +70,13 @@ def test_the_basis_is_in_the_order_of_the_conventions():
     assert (ratio > 0).all()
     assert torch.allclose(ratio[[1, 4]], ratio[[2, 5]])
     assert torch.allclose(ratio, sh_basis(-n) / (polynomials * torch.tensor([1, -1, -1, -1, 1, 1, 1, 1, 1])))
+
+
+def test_its_gradient_is_autograds():
+    n = sphere_points(50, dtype=f64)
+    slow = torch.func.vmap(torch.func.jacrev(sh_basis))(n)  # 50 9 3
+    torch.testing.assert_close(sh_gradient(n), slow)
+    torch.testing.assert_close(sh_gradient(n.reshape(5, 10, 3)), slow.reshape(5, 10, 9, 3))
 
 
 def test_the_basis_agrees_with_scipy_up_to_its_signs():
