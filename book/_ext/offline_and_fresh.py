@@ -1,5 +1,6 @@
 """The book's own Sphinx extension: pages that need no network, and results that are never stale.
 
+* Live figures are html that needs no kernel, not widgets that wait for one.
 * MathJax and plotly.js are copied once per site out of their Python packages.
 * jupyter-cache looks at a notebook's code only; an edit in `facenb/` or a new version of a dependency would re-execute
   nothing. Here the cache's folder carries a hash of the package, the requirements and the Python version.
@@ -10,6 +11,7 @@
 """
 
 import hashlib
+import os
 import shutil
 import sys
 from importlib.util import find_spec
@@ -19,7 +21,7 @@ import jupytext
 import plotly
 
 ROOT = Path(__file__).parents[2]
-EXECUTED_WITH = ["facenb/**/*.py", "facenb/data/*", "requirements.txt"]
+EXECUTED_WITH = ["facenb/**/*.py", "facenb/**/*.js", "facenb/data/*", "requirements.txt"]
 
 
 def environment_hash() -> str:
@@ -32,6 +34,7 @@ def environment_hash() -> str:
 
 
 def choose_cache(app, config):
+    os.environ["FACENB_BOOK"] = "1"  # the kernels that execute the chapters inherit it
     caches = ROOT / "_build" / "executed"
     current = caches / environment_hash()
     for stale in caches.glob("*"):

@@ -1,0 +1,14 @@
+"""Live figures: faces that the reader turns, lights and changes, in the page and in JupyterLab.
+
+    from facenb.widgets import FaceExplorer
+    face = FaceExplorer(identity=[1.5, -1.0])
+    face  # the last line of a cell shows it
+
+In a notebook with a kernel the figure's traits are bound both ways: `face.identity` follows the sliders, and
+`face.pose = (0.4, 0, 0)` turns the head. `face.save("face.html")` writes a page that lives without Python.
+"""
+
+from facenb.widgets.explorer import FaceExplorer
+from facenb.widgets.live_figure import LiveFigure
+
+__all__ = ["FaceExplorer", "LiveFigure"]
