@@ -41,6 +41,13 @@ import numpy as np
 show_images([np.random.default_rng(0).random((16, 16, 3))])
 ```
 
+```{code-cell} ipython3
+from facenb.widgets import FaceExplorer
+
+face = FaceExplorer(identity=[1.0])
+face
+```
+
 See {eq}`eq-small`, {numref}`fig-small` and {cite:t}`tutte1963`.
 
 :::{exercise}

@@ -42,7 +42,7 @@ def test_every_chapter_can_be_downloaded_as_a_notebook(book):
     page = (book / "_build" / "html" / "book" / "small.html").read_text()
     assert "_sources/book/small.ipynb" in page
     notebook = jupytext.read(book / "_build" / "html" / "_sources" / "book" / "small.ipynb")
-    assert [c.cell_type for c in notebook.cells].count("code") == 3
+    assert [c.cell_type for c in notebook.cells].count("code") == 4
 
 
 @pytest.mark.parametrize(

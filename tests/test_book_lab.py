@@ -1,4 +1,4 @@
-"""`make lab`'s promise: a chapter opens as a notebook on a double click, and runs there, with its 3D figure alive."""
+"""`make lab`'s promise: a chapter opens as a notebook on a double click, and runs there, with its figures alive."""
 
 import os
 import signal
@@ -58,6 +58,27 @@ def lab(tmp_path_factory):
     server.wait()
 
 
+ASK = """async (code) => {
+  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  const run = kernel.requestExecute({ code });
+  let text = "";
+  run.onIOPub = (m) => { text += m.content.text ?? m.content.evalue ?? ""; };
+  await run.done;
+  return text.trim();
+}"""
+
+
+def picture_of(page, differs_from: str | None = None) -> str:
+    """The live figure's picture, once it is another one than that given."""
+    page.wait_for_function(
+        "old => { const c = document.querySelector('.facenb-live canvas');"
+        " return c?.dataset.drawn && c.toDataURL() !== old; }",
+        arg=differs_from,
+        timeout=60_000,
+    )
+    return page.evaluate("document.querySelector('.facenb-live canvas').toDataURL()")
+
+
 def test_a_chapter_opens_as_a_notebook_and_runs(lab):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
@@ -76,4 +97,15 @@ def test_a_chapter_opens_as_a_notebook_and_runs(lab):
         answer = page.locator(".jp-OutputArea-output pre", has_text="42")
         answer.last.wait_for(timeout=90_000)
         assert page.locator("[data-mime-type*=stderr]").count() == 0
+
+        page.locator(".facenb-live canvas").first.scroll_into_view_if_needed(timeout=90_000)
+        picture = picture_of(page)
+        slider = page.locator(".facenb-live input[type=range]").first
+        slider.focus()
+        page.keyboard.press("ArrowRight")
+        picture = picture_of(page, picture)
+        assert page.evaluate(ASK, "print(face.identity)") == "[1.1]", "Python does not see what the hand did"
+        page.evaluate(ASK, "face.pose = (0.5, 0, 0); face.identity = [-2]")
+        picture_of(page, picture)
+        assert slider.input_value() == "-2", "the page does not see what Python did"
         browser.close()

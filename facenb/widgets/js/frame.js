@@ -82,6 +82,8 @@ export class Frame {
       this.schedule();
     }, { rootMargin: "80px" });
     this.sizes = new ResizeObserver(() => this.invalidate());
+    // JupyterLab would take arrow keys for its own commands
+    this.listen(this.box, "focusin", (e) => e.target.setAttribute("data-lm-suppress-shortcuts", "true"));
     el.replaceChildren(this.box);
   }
 
