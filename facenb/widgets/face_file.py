@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from facenb.colour import to_linear
 from facenb.flatten import Flattening
@@ -25,9 +26,8 @@ from facenb.mesh_topology import boundary_loops, loop_length
 from facenb.morphable_model import MorphableModel
 from facenb.pictures import DARK_MOUTH
 
-STEP_MM = 0.005  # of positions: a face of 200 mm in a thousand pixels shows 0.2 mm
-STEP_COLOUR = 1 / 2048  # of albedo
-STEP_UV = 1 / 65535
+# mm (a face of 200 mm in a thousand pixels shows 0.2), colours, shares of the square, lengths of a unit vector
+STEPS = {"shape": 0.005, "albedo": 1 / 2048, "uv": 1 / 65535, "normal": 1 / 1024}
 NEIGHBOURS = 3  # at most so many let expect a number
 CAVITY_MM = 12.0  # how deep the dark behind an open mouth is, as in `pictures.close_holes`
 
@@ -62,38 +62,59 @@ def face_file(
         min(n_identity, model.n_identity), min(n_expression, model.n_expression), min(n_albedo, model.n_albedo)
     )
     mesh = _with_dark_mouth(small, flattening)
-    W = len(mesh.shape)
-    expect = neighbours_before(mesh.triangles, W)
-    fields, planes = [], []
-
-    def write(name: str, rows: Int[np.ndarray, "R n"]) -> None:
-        fields.append([name, *rows.shape])
-        planes.append(to_planes(rows))
-
-    write("triangles", np.diff(mesh.triangles.ravel(), prepend=0)[None])
-    for name, values, step in (
-        ("uv", mesh.uv[..., None], STEP_UV),
-        ("shape", mesh.shape, STEP_MM),
-        ("albedo", mesh.albedo, STEP_COLOUR),
-    ):
-        steps = np.round(values / step).astype(np.int64)  # W C K
-        rows = (steps - expected(steps, expect)).transpose(2, 1, 0).reshape(-1, W)
-        write(name, rows)
     header = {
         "name": model.name,
-        "vertices": W,
         "face": small.n_vertices,
         "identity": small.n_identity,
         "expression": small.n_expression,
         "albedo": small.n_albedo,
-        "steps": {"uv": STEP_UV, "shape": STEP_MM, "albedo": STEP_COLOUR},
         "landmarks": small.landmarks68.tolist(),
         "linear": small.colour_space == "linear",
         "names": names or {},
         "expressions": expressions or {},
-        "fields": fields,
+    }
+    tables = {"uv": mesh.uv[..., None], "shape": mesh.shape, "albedo": mesh.albedo}
+    return write_file(header, mesh.triangles, tables)
+
+
+def mesh_file(
+    name: str,
+    vertices: Float[Tensor, "W 3"],
+    normals: Float[Tensor, "W 3"],
+    uv: Float[Tensor, "W 2"],
+    triangles: Int[Tensor, "U 3"],
+) -> bytes:
+    """One face that cannot change its shape, with normals of its own, for a texture over uv."""
+    header = {
+        "name": name,
+        "face": len(vertices),
+        "identity": 0,
+        "expression": 0,
+        "albedo": 0,
+        "landmarks": [],
+        "linear": False,
+        "names": {},
+        "expressions": {},
+    }
+    tables = {k: x.double().numpy()[..., None] for k, x in (("uv", uv), ("shape", vertices), ("normal", normals))}
+    return write_file(header, triangles.numpy(), tables)
+
+
+def write_file(header: dict, triangles: Int[np.ndarray, "U 3"], tables: dict[str, Float[np.ndarray, "W C K"]]) -> bytes:
+    """Header, triangles and tables over the vertices, each in its step of `STEPS`."""
+    W = len(tables["shape"])
+    near = neighbours_before(triangles, W)
+    all_rows = {"triangles": np.diff(triangles.ravel(), prepend=0)[None]}
+    for name, values in tables.items():
+        steps = np.round(values / STEPS[name]).astype(np.int64)  # W C K
+        all_rows[name] = (steps - expected(steps, near)).transpose(2, 1, 0).reshape(-1, W)
+    header = header | {
+        "vertices": W,
+        "steps": {name: STEPS[name] for name in tables},
+        "fields": [[name, *rows.shape] for name, rows in all_rows.items()],
     }
     text = json.dumps(header, separators=(",", ":")).encode()
+    planes = [to_planes(rows) for rows in all_rows.values()]
     return zlib.compress(b"".join([len(text).to_bytes(4, "little"), text, *planes]), 9)
 
 

@@ -5,7 +5,8 @@ const NEIGHBOURS = 3;
 /** Bytes → {vertices W, face V, triangles, uv, mean, shape, albedoMean, albedo, …header}.
  *
  *  mean, albedoMean: Float32Array(3 W), x of all vertices, then y, then z.
- *  shape, albedo: one Int16Array(3 W) for each component, in steps of `steps.shape` mm and `steps.albedo`. */
+ *  shape, albedo: one Int16Array(3 W) for each component, in steps of `steps.shape` mm and `steps.albedo`.
+ *  normal: unit vectors laid out as `mean`, or undefined: those of the surface. */
 export async function readFace(bytes) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   const file = new Uint8Array(await new Response(stream).arrayBuffer());
@@ -20,18 +21,20 @@ export async function readFace(bytes) {
   }
   const triangles = Uint32Array.from(runningSum(rows.triangles[0]));
   const before = neighboursBefore(triangles, W);
-  for (const name of ["uv", "shape", "albedo"]) for (const row of rows[name]) addExpected(row, before);
+  for (const [name, list] of Object.entries(rows)) if (name !== "triangles") for (const row of list) addExpected(row, before);
   const components = (name) =>
-    Array.from({ length: rows[name].length / 3 }, (_, k) => joined(rows[name].slice(3 * k, 3 * k + 3)));
+    Array.from({ length: (rows[name] ?? []).length / 3 }, (_, k) => joined(rows[name].slice(3 * k, 3 * k + 3)));
   const [mean, ...shape] = components("shape");
-  const [albedoMean, ...albedo] = components("albedo");
+  const [albedoMean = new Int32Array(3 * W), ...albedo] = components("albedo");
+  const [normal] = components("normal");
   return {
     ...header,
     triangles,
     edges: edgesOf(triangles, header.face),
     uv: Float32Array.from(joined(rows.uv), (x) => x * header.steps.uv), // u of all vertices, then v
     mean: Float32Array.from(mean, (x) => x * header.steps.shape),
-    albedoMean: Float32Array.from(albedoMean, (x) => x * header.steps.albedo),
+    albedoMean: Float32Array.from(albedoMean, (x) => x * (header.steps.albedo ?? 0)),
+    normal: normal && Float32Array.from(normal, (x) => x * header.steps.normal), // where they are not the surface's own
     shape: shape.map((x) => Int16Array.from(x)),
     albedo: albedo.map((x) => Int16Array.from(x)),
   };

@@ -135,7 +135,7 @@ export class Surface {
   /** Take on coefficients m = [identity…, expression…] and h. */
   shape(m, h) {
     const { card, face, gl } = this, t = card.tables(face);
-    if (!card.floats) return this.shapeOnCpu(m, h);
+    if (!card.floats || face.normal) return this.shapeOnCpu(m, h);
     gl.disable(gl.BLEND);
     gl.disable(gl.DEPTH_TEST);
     gl.disable(gl.SCISSOR_TEST);
@@ -161,7 +161,7 @@ export class Surface {
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
-  /** The same without float render targets, or for vertices X (mm) of one's own. */
+  /** The same without float render targets, for vertices X (mm) of one's own, or where the file has its own normals. */
   shapeOnCpu(m, h, X = vertices(this.face, m)) {
     const { face, gl } = this, W = face.vertices;
     const A = Float32Array.from(face.albedoMean);
@@ -173,7 +173,7 @@ export class Surface {
     };
     put("X", X);
     put("albedo", A);
-    put("normal", vertexNormals(X, face.triangles, W));
+    put("normal", face.normal ?? vertexNormals(X, face.triangles, W));
   }
 
   /** A number for each vertex (look "values"), other texture coordinates, or a photo over them. */

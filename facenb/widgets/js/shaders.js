@@ -90,6 +90,7 @@ void main() {
   else if (inverse) { colour = a / max(s, vec3(0.05)); if (linearAlbedo) colour = toDisplay(colour); }
   else colour = toDisplay((linearAlbedo ? max(a, 0.0) : toLinear(max(a, 0.0))) * max(s, 0.0));
   if (i < face && look == 5) colour = toDisplay(max(s, 0.0) * 0.5);
+  if (i < face && look == 7) colour = toDisplay(s); // times the photo's display values, as \`facenb.relight\` does
   gl_Position = clip * vec4(place3(i), 1);
 }`;
 
