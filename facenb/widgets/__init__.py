@@ -10,5 +10,6 @@ In a notebook with a kernel the figure's traits are bound both ways: `face.ident
 
 from facenb.widgets.explorer import FaceExplorer
 from facenb.widgets.live_figure import LiveFigure
+from facenb.widgets.portrait import Portrait
 
-__all__ = ["FaceExplorer", "LiveFigure"]
+__all__ = ["FaceExplorer", "LiveFigure", "Portrait"]

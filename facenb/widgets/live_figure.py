@@ -18,6 +18,7 @@ import anywidget
 import numpy as np
 import torch
 import traitlets
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
@@ -128,8 +129,6 @@ class LiveFigure(traitlets.HasTraits):
     def camera_at(self, width: int, height: int) -> Camera:
         """The figure's camera for a picture of so many pixels, as `facenb`'s own renderer takes it."""
         focal, distance, cx, cy = self.camera
-        X = self._model.shape_mean.double()
-        middle = (X.amin(0) + X.amax(0)) / 2
         K = torch.tensor(
             [
                 [focal * height, 0, (width - 1) / 2 + cx * height],
@@ -139,8 +138,13 @@ class LiveFigure(traitlets.HasTraits):
             dtype=torch.float64,
         )
         R = rotation_from_angles(*self.pose, dtype=torch.float64)
-        t = torch.tensor([0, 0, distance], dtype=torch.float64) - R @ middle
+        t = torch.tensor([0, 0, distance], dtype=torch.float64) - R @ self._middle()
         return Camera(K, R, t).to(dtype=torch.float32)
+
+    def _middle(self) -> Float[Tensor, " 3"]:
+        """What the camera looks at, mm: the middle of the mean face's box."""
+        X = self._model.shape_mean.double()
+        return (X.amin(0) + X.amax(0)) / 2
 
     def picture(self, width: int, height: int, antialias: int = 2, background: Any = 1.0) -> Picture:
         """What the figure shows, drawn by `facenb.pictures.render_face`, and its coverage."""

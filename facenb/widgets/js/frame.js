@@ -47,6 +47,8 @@ const STYLE = `
 }
 @container (min-width: 620px) {
   .facenb-live .body.beside { grid-template-columns: minmax(0, 1.15fr) minmax(250px, 1fr); }
+  .facenb-live .below .panel { grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 0.55rem 1.4rem; }
+  .facenb-live .below fieldset { border-top: 0; padding-top: 0; }
 }
 `;
 
@@ -73,7 +75,7 @@ export class Frame {
     this.panel = make("div", { class: "panel" });
     this.said = make("div", { class: "said", role: "status", "aria-live": "polite" });
     this.box = make("div", { class: "facenb-live" },
-      make("div", { class: wide ? "body" : "body beside" }, this.stages, this.panel), this.said);
+      make("div", { class: wide ? "body below" : "body beside" }, this.stages, this.panel), this.said);
     this.canvases = [];
     this.stale = new Set();
     this.end = new AbortController(); // ends all listeners

@@ -3,8 +3,9 @@
 import { explorer } from "./explorer.js";
 import { readFace } from "./face_file.js";
 import { gpu } from "./gpu.js";
+import { portrait } from "./portrait.js";
 
-const FIGURES = { explorer };
+const FIGURES = { explorer, portrait };
 const faces = new Map(); // name of the file → promise of the face
 
 /** A model without a kernel: the same calls as anywidget's. */
