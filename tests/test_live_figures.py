@@ -1,4 +1,4 @@
-"""The live figures in a real browser: the same picture as the package's own renderer, alive under mouse and keyboard."""
+"""The live figures in a real browser: pictures as the package draws them, alive under mouse and keyboard."""
 
 import base64
 import functools
@@ -15,15 +15,21 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from scipy.ndimage import binary_erosion
 
-from facenb.widgets import FaceExplorer
+from facenb.fit_result import PortraitFit
+from facenb.flatten import flatten
+from facenb.lighting import lamp
+from facenb.open_model import open_model
+from facenb.pictures import portrait_camera, render_face
+from facenb.uv_model import uv_model
+from facenb.widgets import FaceExplorer, Portrait
 from facenb.widgets.live_figure import COMPONENTS
 
 DRAWN = "document.querySelector('.facenb-live canvas')?.dataset.drawn > 0"
 PIXELS = """async (state) => {
-  const figure = document.querySelector('.facenb-figure'), canvas = figure.querySelector('canvas');
-  const before = canvas.dataset.drawn;
+  const figure = document.querySelector('.facenb-figure'), canvas = [...figure.querySelectorAll('canvas')].at(-1);
+  const before = canvas.dataset.drawn, end = performance.now() + 20000;
   for (const [name, value] of Object.entries(state)) figure.facenbModel.set(name, value);
-  while (canvas.dataset.drawn === before) await new Promise(requestAnimationFrame);
+  while (canvas.dataset.drawn === before && performance.now() < end) await new Promise(requestAnimationFrame);
   return canvas.toDataURL();
 }"""
 
@@ -37,9 +43,28 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory) -> Path:
+def portrait() -> Portrait:
+    """Of a rendered person, whose fit is exact."""
+    model = open_model().truncate(10, 5, 10)
+    camera = portrait_camera(model, 256, 256, yaw=0.3)
+    light = torch.zeros(3, 9)
+    light[:, 0] = 3.0
+    generator = torch.Generator().manual_seed(2)
+    who, act, skin = (x[0] for x in model.sample(1, generator))
+    photo, _ = render_face(
+        model, camera, 256, 256, identity=who, expression=act, albedo=skin, light=light, inverse=True, antialias=2
+    )
+    X = model.vertices(who, act)[model.landmarks68] @ camera.R.T + camera.t
+    landmarks = (X @ camera.K.T)[:, :2] / X[:, 2:]
+    fit = PortraitFit(camera, who, act, skin, light, landmarks, {"colour_median": 0.02})
+    return Portrait(photo, fit, model, uv_model(model, flatten(model), 160), photo_alt="somebody")
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, portrait) -> Path:
     folder = tmp_path_factory.mktemp("figures")
     FaceExplorer().save(folder / "explorer.html")
+    portrait.save(folder / "portrait.html")
     return folder
 
 
@@ -109,4 +134,82 @@ def test_the_page_and_the_package_draw_the_same_face(browser, pages):
         off = np.logical_xor(coverage.numpy() > 0.5, pixels[..., 3] > 127).mean()
         assert off < 0.004, "another outline"
     assert max(errors) <= 2 and not wrong, (errors, wrong)
+    page.close()
+
+
+def brightness(pixels: np.ndarray) -> tuple[float, float]:
+    """Mean grey of the face on the left and on the right of the picture."""
+    inside, grey, half = pixels[..., 3] > 250, pixels[..., :3].mean(-1), pixels.shape[1] // 2
+    return grey[:, :half][inside[:, :half]].mean(), grey[:, half:][inside[:, half:]].mean()
+
+
+@pytest.mark.parametrize("address", ["file", "http"])
+def test_the_explorer_answers_to_the_keyboard(browser, pages, home, address):
+    page, wrong = visit(
+        browser, f"{home if address == 'http' else f'file://{pages}'}/explorer.html", reduced_motion="reduce"
+    )
+    first = shown(page, pose=[0.0, 0.0, 0.0])
+
+    def press(name: str, key: str, times: int = 1) -> np.ndarray:
+        page.locator(f".facenb-live [data-name='{name}']").focus()
+        for _ in range(times):
+            page.keyboard.press(key)
+        return shown(page, pose=[0.0, 0.0, 0.0])
+
+    wider = press("1 chin, lips", "ArrowRight", 20)
+    assert page.evaluate("document.querySelector('.facenb-figure').facenbModel.get('identity')[0]") == 2
+    assert np.abs(wider - first).mean() > 1
+    smiling = press("smile", "End")
+    lower, upper = np.abs(smiling - wider)[300:].mean(), np.abs(smiling - wider)[:200].mean()
+    assert lower > 4 * upper, "a smile is in the lower half of a face"
+    page.get_by_role("button", name="Undo").press("Enter")
+    page.get_by_role("button", name="Undo").press("Enter")
+    assert np.abs(shown(page, pose=[0.0, 0.0, 0.0]) - first).max() <= 2, "two steps back is where we began"
+    page.locator("canvas").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.querySelector('.facenb-figure').facenbModel.get('pose')[0]") > 0.05
+    page.get_by_role("button", name="Random face").press("Enter")
+    page.get_by_label("wireframe").press("Space")
+    page.locator("select").select_option("normals")
+    assert np.abs(shown(page, pose=[0.0, 0.0, 0.0]) - first).mean() > 5
+    assert not wrong, wrong
+    page.close()
+
+
+def test_a_hand_turns_the_face(browser, pages):
+    page, wrong = visit(browser, f"file://{pages}/explorer.html")
+    box = page.locator("canvas").bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 250)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 250, steps=4)
+    page.mouse.up()
+    yaw, pitch, _ = page.evaluate("document.querySelector('.facenb-figure').facenbModel.get('pose')")
+    assert yaw == pytest.approx(2.2 * 100 / box["height"], rel=0.02) and pitch == 0
+    assert not wrong, wrong
+    page.close()
+
+
+def test_a_portrait_is_the_package_s_own_in_any_light(browser, pages, portrait):
+    page, wrong = visit(browser, f"file://{pages}/portrait.html", reduced_motion="reduce")
+    for direction, pose in (((-1, 0.2, 0.5), [0.5, 0.1, 0.0]), ((0.8, 0.6, 0.4), [-0.4, 0.0, 0.1])):
+        portrait.light, portrait.pose = lamp(direction, (1.1, 0.9, 0.7), 0.3), pose
+        pixels = shown(page, light=portrait.light, pose=portrait.pose)
+        picture, coverage = portrait.picture(pixels.shape[1], pixels.shape[0], antialias=3)
+        inside = binary_erosion(coverage.numpy() > 0.999, iterations=3)
+        error = np.abs(pixels[..., :3] - 255 * picture.permute(1, 2, 0).numpy())[inside].mean()
+        assert error <= 2, error
+    page.get_by_role("button", name="from the left").press("Enter")
+    page.get_by_role("button", name="straight ahead").press("Enter")
+    left, right = brightness(shown(page, camera=portrait.camera))
+    assert left > right + 40
+    assert not wrong, wrong
+    page.close()
+
+
+def test_without_webgl_the_still_picture_stays(browser, pages):
+    page = browser.new_page()
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page.goto(f"file://{pages}/explorer.html")
+    page.wait_for_timeout(1500)
+    assert page.locator("img.still").is_visible() and page.locator("img.still").get_attribute("alt")
     page.close()

@@ -64,7 +64,7 @@ def figure_html(name: str, state: dict, still: bytes, alt: str, scripts: str) ->
 def page_html(title: str, bodies: Iterable[str]) -> str:
     """A page of its own around figures; it follows the reader's light or dark mode."""
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{_escaped(title)}</title>\n"
         "<style>:root{color-scheme:light dark}body{max-width:980px;margin:2rem auto;padding:0 1rem}</style>"

@@ -4,8 +4,8 @@ import { make } from "./frame.js";
 
 const show = (x, digits) => x.toFixed(digits).replace("-", "−");
 
-/** A named slider; `set(value)` is called while it moves, `done(value)` when it comes to rest. */
-export function slider(frame, name, { min, max, step, value, digits = 1, unit = "", title, set, done }) {
+/** A named slider; `set(value)` is called while it moves. A double click takes it to zero. */
+export function slider(frame, name, { min, max, step, value, digits = 1, unit = "", title, set }) {
   const input = make("input", { type: "range", min, max, step, value, "data-name": name });
   const output = make("output", {}, show(value, digits) + unit);
   const label = make("label", { class: "slider", title: title ?? name }, make("span", {}, name), input, output);
@@ -16,11 +16,9 @@ export function slider(frame, name, { min, max, step, value, digits = 1, unit = 
     spoken(+input.value);
     set(+input.value);
   });
-  frame.listen(input, "change", () => done?.(+input.value));
   frame.listen(label, "dblclick", () => {
     input.value = Math.min(Math.max(0, min), max);
     input.dispatchEvent(new Event("input"));
-    input.dispatchEvent(new Event("change"));
   });
   label.put = (x) => { input.value = x; output.textContent = show(x, digits) + unit; spoken(x); };
   return label;

@@ -24,7 +24,13 @@ export function explorer({ model, el, face }) {
   const redraw = () => frame.invalidate(stage.canvas);
 
   const snapshot = () => Object.fromEntries(["identity", "expression", "albedo"].map((k) => [k, [...model.get(k)]]));
-  const remember = () => { past.push(snapshot()); undo.disabled = false; };
+  let hand = {}; // which slider was moved last, and when: a drag, or a row of key strokes, is one step to undo
+  const remember = () => { past.push(snapshot()); undo.disabled = false; hand = {}; };
+  const moves = (s) => {
+    const now = performance.now();
+    if (hand.on !== s || now - hand.at > 1500) remember();
+    hand = { on: s, at: now };
+  };
   const put = (values) => { for (const [k, v] of Object.entries(values)) model.set(k, v); model.save_changes(); };
   const travel = (goal) => {
     const start = snapshot();
@@ -36,13 +42,12 @@ export function explorer({ model, el, face }) {
       min: -range, max: range, step: 0.1, value: model.get(kind)[k] ?? 0, unit: " σ",
       title: `component ${k + 1} of ${kind}, in standard deviations`,
       set: (x) => {
-        if (!s.held) { remember(); s.held = true; }
+        moves(s);
         const list = [...model.get(kind)];
         while (list.length <= k) list.push(0);
         list[k] = x;
         put({ [kind]: list });
       },
-      done: () => { s.held = false; },
     });
     model.on(`change:${kind}`, () => s.put(model.get(kind)[k] ?? 0));
     return s;
@@ -62,13 +67,12 @@ export function explorer({ model, el, face }) {
     const s = slider(frame, name, {
       min: 0, max: 1, step: 0.02, value: 0, digits: 2,
       set: (x) => {
-        if (!s.held) { remember(); s.held = true; }
+        moves(s);
         weights[name] = x;
         own = true;
         put({ expression: performed() });
         own = false;
       },
-      done: () => { s.held = false; },
     });
     return s;
   });
