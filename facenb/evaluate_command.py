@@ -83,7 +83,7 @@ def evaluate_set(
         shown |= {
             f"refined {name}": refined[name]
             for name in refined
-            if name not in ("direct", "direct_box", "iou", "uv_texels", "depth_percent")
+            if name not in ("direct", "direct_box", "direct_seen", "iou", "uv_texels", "depth_percent")
         }
     if pretrained is not None:
         other = load_weights(pretrained).to(memory_format=torch.channels_last)

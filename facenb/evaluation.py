@@ -30,6 +30,8 @@ from facenb.metrics import (
     inter_ocular,
     mask_iou,
     pose_error,
+    seen_point_error,
+    seen_points,
     summarise,
     uv_error,
     vertex_error,
@@ -133,6 +135,8 @@ def evaluate(
             errors |= {
                 "fitted_box": five_point_box_error(_lost(five_points(r.landmarks68), lost), t.landmarks68),
                 "direct_box": five_point_box_error(_lost(five_points(r.landmarks68_direct), lost), t.landmarks68),
+                "fitted_seen": _of_those_seen(r.landmarks68, lost, t, five),
+                "direct_seen": _of_those_seen(r.landmarks68_direct, lost, t, five),
                 "iou": mask_iou(r.maps.confidence > options.confident, t.mask),
                 "uv_texels": uv_error(r.maps.uv[face], uv[face], t.mask[face]),
                 "depth_percent": depth_error(r.maps.depth[face], t.depth[face], t.mask[face]),
@@ -205,6 +209,13 @@ def _pose_results(R: Tensor, truth: Tensor) -> dict[str, object]:
     p = pose_error(R, truth)
     errors = {f"{name}_degrees": asdict(summarise(getattr(p, name))) for name in ("rotation", "yaw", "pitch", "roll")}
     return errors | {"yaw_correlation": p.yaw_correlation, "yaw_spread_ratio": p.yaw_spread_ratio}
+
+
+def _of_those_seen(landmarks68: Tensor, lost: Tensor, truth: Truth, five: Tensor) -> Float[Tensor, " n"]:
+    """`seen_point_error` of the pictures in which a point is seen at all."""
+    seen = seen_points(five, truth.mask)
+    some = seen.any(-1)
+    return seen_point_error(_lost(five_points(landmarks68), lost)[some], five[some], seen[some])
 
 
 def _lost(answer: Tensor, lost: Tensor) -> Tensor:

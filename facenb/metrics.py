@@ -65,6 +65,30 @@ def five_point_box_error(
     return landmark_error(predicted, five_points(truth68), box_side(truth68))
 
 
+def seen_points(points: Float[Tensor, "*batch N 2"], mask: Bool[Tensor, "*batch H W"]) -> Bool[Tensor, "*batch N"]:
+    """Whether the pixel nearest to each point (px) is in the mask; points outside the picture are not."""
+    H, W = mask.shape[-2:]
+    x, y = points.round().long().unbind(-1)
+    inside = (x >= 0) & (x < W) & (y >= 0) & (y < H)
+    index = y.clamp(0, H - 1) * W + x.clamp(0, W - 1)
+    return mask.flatten(-2).gather(-1, index) & inside
+
+
+def seen_point_error(
+    predicted: Float[Tensor, "*batch 5 2"], truth: Float[Tensor, "*batch 5 2"], seen: Bool[Tensor, "*batch 5"]
+) -> Float[Tensor, "*batch"]:
+    """`five_point_error` over the points that are seen: where a mask covers the mouth, nobody can know where it is.
+
+    Infinite if one of them is not finite, NaN where none is seen.
+    """
+    _check_finite(truth=truth)
+    distance = torch.linalg.vector_norm(predicted - truth, dim=-1)  # *batch 5
+    total = torch.where(seen, distance, 0.0).sum(-1)
+    error = 100 * total / seen.sum(-1) / inter_ocular(truth)
+    failed = (~distance.isfinite() & seen).any(-1)
+    return torch.where(failed, torch.inf, torch.where(seen.any(-1), error, torch.nan))
+
+
 def direct_landmarks(
     uv: Float[Tensor, "B 2 H W"],
     confidence: Float[Tensor, "B H W"],

@@ -70,6 +70,7 @@ def knowing(faces, change=lambda maps: maps):
 
 def test_who_knows_the_truth_has_hardly_an_error(faces, test_set, model, tables):
     r = evaluate(knowing(faces), model, tables, test_set)
+    assert r["fitted_seen"]["mean"] < r["fitted"]["mean"] + 0.01 and r["fitted_seen"]["failures"] == 0
     assert r["fitted"]["mean"] < 0.7 and r["direct"]["mean"] < 1.5 and r["fitted_box"]["mean"] < r["fitted"]["mean"]
     assert r["iou"]["mean"] == 1 and r["uv_texels"]["mean"] == 0 and r["depth_percent"]["mean"] < 1e-3
     assert r["yaw_correlation"] > 0.99 and r["rotation_degrees"]["mean"] < 2

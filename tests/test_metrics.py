@@ -20,6 +20,8 @@ from facenb.metrics import (
     mask_iou,
     pose_error,
     rigid_alignment,
+    seen_point_error,
+    seen_points,
     summarise,
     uv_error,
     vertex_error,
@@ -64,6 +66,29 @@ def test_the_landmark_error_ignores_where_how_large_and_how_turned_the_picture_i
     A = torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
     error = five_point_error(guess @ A.T + shift, FIVE @ A.T + shift)
     assert error == pytest.approx(five_point_error(guess, FIVE).item(), rel=1e-9)
+
+
+def test_points_are_seen_where_their_nearest_pixel_is_in_the_mask():
+    mask = torch.zeros(2, 4, 6, dtype=torch.bool)
+    mask[0, 1, 2] = mask[1, 3, 5] = True
+    points = torch.tensor([[[2.4, 1.4], [2.6, 1.0], [2.0, -3.0]], [[5.4, 3.4], [6.2, 3.0], [5.0, 2.4]]])
+    assert seen_points(points, mask).tolist() == [[True, False, False], [True, False, False]]
+
+
+def test_only_points_that_are_seen_have_an_error():
+    truth = torch.tensor([[[0.0, 0], [10, 0], [5, 5], [2, 10], [8, 10]]]).repeat(4, 1, 1)
+    answer = truth.clone()
+    answer[:, 2, 1] += 1  # a tenth of the distance between the eyes
+    answer[:, 3, 0] += 40
+    seen = torch.ones(4, 5, dtype=torch.bool)
+    seen[:, 3] = False
+    seen[1], answer[2, 0] = False, torch.nan
+    seen[3, 0], answer[3, 0] = False, torch.nan
+    errors = seen_point_error(answer, truth, seen)
+    assert errors[0].item() == pytest.approx(10 / 4) and errors[1].isnan() and errors[2].isinf()
+    assert errors[3].item() == pytest.approx(10 / 3)
+    everything = torch.ones(4, 5, dtype=torch.bool)
+    torch.testing.assert_close(seen_point_error(answer, truth, everything), five_point_error(answer, truth))
 
 
 def test_the_box_side_is_the_root_of_the_tight_box(landmarks):
