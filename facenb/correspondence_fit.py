@@ -7,7 +7,9 @@ picture: a model point X = a_j + B_j m that the network points at from pixel x_j
     U = R (X − X₀),  D = 1 + U_z / z₀,  x = p + (s U_xy + c − p) / D,
 
 with s in px/mm at the face's middle X₀, its distance z₀ (mm) and image c, and the principal point p. So K has the focal
-length s z₀. Predicted depth has a say, too, a smaller one: z₀ (log D_j − log d_j − κ), in mm, for the best κ. Damped
+length s z₀. Predicted depth has a say, too, a smaller one: z₀ (log D_j − log d_j − κ), in mm, for the best κ. A network
+has learnt it from faces at usual distances, and knows no other; so where a known focal length tells the distance, depth
+only says which point is how far in front of which: z₀ log D_j − λ log d_j − κ, for the best λ, too. Damped
 Gauss–Newton over pose and shape together, from a weak-perspective start that needs no depth, with Tukey's weights.
 
 Pixels, millimetres and model axes as in `camera`.
@@ -205,12 +207,17 @@ class _Problem:
         if self.focal is None:
             J[..., 6] = by_z
         else:
+            by_z[..., 2] += z * D.log()  # of z₀ log D
             J[..., 3] -= by_z  # log z₀ = log f − log s
         shift = torch.ones_like(D) if self.principal_point is None else 1 / D
         J[..., 0, 4] = J[..., 1, 5] = shift / s
         J[..., N_POSE:] = (dU @ pose.R[:, None]) @ self.basis
-        offset = D.log() - self.log_depth
-        middle = (share * offset).sum(1, keepdim=True)
+        relief = z * D.log()  # B S, mm
+        depth = self.log_depth - (share * self.log_depth).sum(1, keepdim=True)
+        relief, stretch = relief - (share * relief).sum(1, keepdim=True), z
+        if self.focal is not None:
+            stretch = (share * relief * depth).sum(1, keepdim=True) / (share * depth**2).sum(1, keepdim=True)
+            stretch = stretch.nan_to_num(0.0).clamp_min(0)
         # κ is solved for as well: take the mean out of its rows
         J[..., 2, :] -= (share[..., None] * J[..., 2, :]).sum(1, keepdim=True)
-        return x - self.pixels, z * (offset - middle), J
+        return x - self.pixels, relief - stretch * depth, J

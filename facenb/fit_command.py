@@ -20,7 +20,7 @@ from facenb.landmark_file import read_landmarks
 from facenb.model_source import OPEN, load_model
 from facenb.morphable_model import MorphableModel
 from facenb.photo import photo_size, read_photo, write_photo
-from facenb.pictures import render_face
+from facenb.pictures import overlay, render_face
 from facenb.portrait_fit import fit_portrait
 
 ENDINGS = ("png", "glb", "json")  # in the order of writing
@@ -115,8 +115,16 @@ def _fit_one(
     return result
 
 
-def side_by_side(photo: Float[Tensor, "3 H W"], fit: PortraitFit, model: MorphableModel) -> Float[Tensor, "3 H 2W"]:
-    """The photo, and beside it the fitted face over the photo, lit as fitted."""
+def side_by_side(
+    photo: Float[Tensor, "3 H W"],
+    fit: PortraitFit,
+    model: MorphableModel,
+    cover: Float[Tensor, "H W"] | None = None,
+) -> Float[Tensor, "3 H 2W"]:
+    """The photo, and beside it the fitted face over the photo, lit as fitted.
+
+    `cover` in [0, 1] says where the photo shows the face: what is in front of it, hair or a hand, stays in front.
+    """
     _, H, W = photo.shape
     picture, _ = render_face(
         model,
@@ -131,4 +139,5 @@ def side_by_side(photo: Float[Tensor, "3 H W"], fit: PortraitFit, model: Morphab
         background=photo,
         antialias=2,
     )
-    return torch.cat([photo, picture.to(photo)], dim=2)
+    picture = picture.to(photo) if cover is None else overlay(photo, picture, cover)
+    return torch.cat([photo, picture], dim=2)

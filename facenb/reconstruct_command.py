@@ -10,7 +10,7 @@ Photos of one person are gone through twice: crops and what the network said of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from facenb.atomic import atomic_path
+from facenb.augment import invert, warp
 from facenb.camera import Camera, resize
 from facenb.config import ConfigError
 from facenb.export_command import write_mesh
@@ -45,6 +46,7 @@ from facenb.weights import load_weights, shipped_weights
 
 ENDINGS = (".png", "_panels.png", "_maps.npz", ".glb", ".json")  # in the order of writing
 FINDER, LEAST_SQUARES = FinderOptions(), ReconstructionOptions()
+FAINT = 0.02  # confidence below which a pixel has no say in light and skin
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class SeenFace:
     found: FoundFace
     crop: Float[Tensor, "1 3 S S"]
     reconstruction: Reconstruction  # a batch of one
+    known: dict[str, Tensor] = field(default_factory=dict)  # focal length and principal point, px of the crop
 
 
 def load_tools(weights: Path | None = None) -> Tools:
@@ -123,7 +126,9 @@ def reconstruct_photos(
             continue
         fit = photo_fit(photo, face, tools, one_skin)
         written.append(_write(path, photo, full, face, fit, tools.model, out))
-        say(f"{path} -> {written[-1]}, .glb, .png, _panels.png, _maps.npz (score {face.found.score:.2f})")
+        lost = refine > 0 and not bool(face.reconstruction.refined[0])
+        note = "; refining it went astray, so it is as the network saw it" if lost else ""
+        say(f"{path} -> {written[-1]}, .glb, .png, _panels.png, _maps.npz (score {face.found.score:.2f}{note})")
     return written
 
 
@@ -138,7 +143,8 @@ def refined(faces: list[SeenFace | None], tools: Tools, steps: int, same_person:
         better = refine_same_person(rs, crops, points, tools.tables, steps, LEAST_SQUARES.n_identity)
     else:
         better = [
-            refine_reconstruction(r, crop, points, tools.tables, steps) for r, crop in zip(rs, crops, strict=True)
+            refine_reconstruction(r, crop, points, tools.tables, steps, **face.known)
+            for r, crop, face in zip(rs, crops, seen, strict=True)
         ]
     left = iter(better)
     return [None if face is None else replace(face, reconstruction=next(left)) for face in faces]
@@ -168,7 +174,7 @@ def see_face(
     r = reconstruct(tools.net, tools.tables, crop, LEAST_SQUARES, **known)
     if not bool(r.found[0]):
         return None
-    return SeenFace(found, crop, r)
+    return SeenFace(found, crop, r, known)
 
 
 def photo_camera(camera: Camera, theta: Float[Tensor, "2 3"]) -> Camera:
@@ -186,6 +192,12 @@ def photo_camera(camera: Camera, theta: Float[Tensor, "2 3"]) -> Camera:
     return Camera(K, turn @ camera.R, camera.t @ turn.T)
 
 
+def photo_confidence(seen: SeenFace, height: int, width: int) -> Float[Tensor, "H W"]:
+    """How sure the network is that a pixel of the photo shows the face, in [0, 1]; 0 outside the crop."""
+    confidence, theta = seen.reconstruction.maps.confidence[:, None], seen.found.theta[None]
+    return warp(confidence, invert(theta), (height, width))[0, 0]
+
+
 def photo_fit(photo: Tensor, seen: SeenFace, tools: Tools, skin_is_known: bool = False) -> PortraitFit:
     """The face in the pixels of the photo, whose full resolution tells light and albedo better than the crop does.
 
@@ -199,6 +211,8 @@ def photo_fit(photo: Tensor, seen: SeenFace, tools: Tools, skin_is_known: bool =
     A, b = found.theta[:, :2], found.theta[:, 2]
     landmarks68, direct = (points[0] @ A.T + b for points in (r.landmarks68, r.landmarks68_direct))
     face = face_map(model.vertices(identity, expression), model, tools.tables.flattening, camera, H, W)
+    sure = photo_confidence(seen, H, W)  # hair, caps and hands have another colour than skin, and no vote
+    face = replace(face, facing=face.facing * sure, mask=face.mask & (sure > FAINT))
     residuals = {"correspondence_median_px": r.residual_px[0].item() * found.side / found.size}
     try:
         inside = inside_hull(landmarks68, H, W)
@@ -244,7 +258,8 @@ def _write(
     sheet = panel_sheet(six_panels(crop, maps, fit, camera, model))
 
     stem = str(out / path.stem)
-    write_photo(side_by_side(photo, fit, model), stem + ".png")
+    cover = photo_confidence(face, *photo.shape[1:])
+    write_photo(side_by_side(photo, fit, model, cover), stem + ".png")
     write_photo(sheet, stem + "_panels.png")
     with atomic_path(stem + "_maps.npz") as unfinished:
         arrays = {

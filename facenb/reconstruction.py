@@ -92,6 +92,7 @@ class Reconstruction:
         found: whether enough pixels are confident for a face. Where not, all else means nothing.
         linear_failed: the twelve-number camera was degenerate (mirrored, or millimetres or kilometres away), as with
             near-planar depth or in near profile; `camera` is then the pinhole one, whatever the options say.
+        refined: whether the photo has improved it, see `refined_reconstruction`.
         residual_px: median distance between where the model puts the pixels' points and the pixels, px.
     """
 
@@ -105,6 +106,7 @@ class Reconstruction:
     found: Bool[Tensor, " B"]
     linear_failed: Bool[Tensor, " B"]
     residual_px: Float[Tensor, " B"]
+    refined: Bool[Tensor, " B"]
 
 
 def reconstruction_tables(model: MorphableModel, options: ReconstructionOptions = DEFAULTS) -> UVModel:
@@ -197,6 +199,7 @@ def reconstruct_maps(
         found=(confidence > o.confident).sum((1, 2)) >= o.fewest,
         linear_failed=linear_failed,
         residual_px=pinhole.residual.masked_fill(weight <= o.confident, torch.nan).nanmedian(1).values,
+        refined=torch.zeros_like(linear_failed),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from jaxtyping import Float
@@ -21,7 +21,8 @@ from facenb.morphable_model import MorphableModel
 from facenb.photometry_layer import Photometry
 from facenb.reconstruction import DEFAULTS, Reconstruction, ReconstructionOptions, landmark_points
 from facenb.refinement import Refined, RefinementOptions, refine
-from facenb.scaled_pose import pose_of
+from facenb.rotation import exponential
+from facenb.scaled_pose import Pose, pose_of
 from facenb.shared_identity import photos_of, refine_together
 from facenb.uv_model import UVModel
 
@@ -30,6 +31,7 @@ POINTS = 1500  # of the face that are compared with the photo
 ALONE = RefinementOptions(shape_prior=30.0, outlier=3.0)
 # A face that went farther than this, in distances between the eyes (mean over the landmarks), was lost on the way.
 FARTHEST = 0.08
+HELD = 1.001  # spread of a distance that is known
 # Weight of a squared standard deviation of an identity that several photos have in common. What the model cannot paint
 # of somebody (beard, make-up, own shadows) errs alike in all of them: they are fewer witnesses than there are photos.
 IDENTITY_PRIOR = 60.0
@@ -52,8 +54,13 @@ def refine_reconstruction(
     uv_model: UVModel,
     steps: int,
     options: RefinementOptions | None = None,
+    *,
+    focal: Float[Tensor, " B"] | None = None,
+    principal_point: Float[Tensor, "B 2"] | None = None,
 ) -> Reconstruction:
     """The same faces after `steps` of photometric refinement: camera, shape, photometry and Fitted landmarks anew.
+
+    A known focal length (px) and principal point stay what they are.
 
     What comes straight from the maps (Direct landmarks, the linear geometry) stays. A face that was not found, that did
     not come back finite or went too far stays as it was.
@@ -64,9 +71,19 @@ def refine_reconstruction(
     r = reconstruction
     with torch.no_grad():
         m = r.shape.clamp(-3, 3)
-        start = (pose_of(r.camera, points.centre), m, r.maps.confidence)
-        refined = refine(points, image, *start, options, usual=m)
-        return _replaced(r, refined, points, uv_model, FARTHEST)
+        known = None if focal is None else known_camera(focal, principal_point, r.camera)
+        pose = pose_of(r.camera, points.centre) if known is None else pose_in_known_camera(r.camera, points.centre)
+        if known is None:
+            refined = refine(points, image, pose, m, r.maps.confidence, options, usual=m)
+        else:  # the photo must not bend the face to another distance: each face is held at its own
+            rows = []
+            for i, z in enumerate(pose.log_distance.exp().tolist()):
+                held = replace(options, distance=z, distance_spread=HELD)
+                one = slice(i, i + 1)
+                start = (photos_of(pose, one), m[one], r.maps.confidence[one])
+                rows.append(refine(points, image[one], *start, held, usual=m[one]))
+            refined = _joined(rows)
+        return _replaced(r, refined, points, uv_model, FARTHEST, known)
 
 
 @torch.no_grad()
@@ -103,15 +120,72 @@ def refine_same_person(
     return result
 
 
+def pose_in_known_camera(camera: Camera, centre: Float[Tensor, " 3"]) -> Pose:
+    """The face as a camera sees it that is turned to look at its middle: `Pose` has the principal point there.
+
+    Off the optical axis, by an angle θ, a picture is stretched along the radius by 1/cos θ, a pose knows nothing of
+    that; 2 % for a face at the edge of a portrait lens's picture.
+    """
+    middle = camera.R @ centre + camera.t  # B 3
+    image = (camera.K @ middle[..., None])[..., 0]
+    turn = _turn_to(middle)
+    return Pose(
+        turn.mT @ camera.R,
+        (camera.K[:, 0, 0] / middle[:, 2]).log(),
+        image[:, :2] / image[:, 2:],
+        middle.norm(dim=-1).log(),
+    )
+
+
+def camera_of_known(pose: Pose, centre: Float[Tensor, " 3"], K: Float[Tensor, "B 3 3"]) -> Camera:
+    """The inverse of `pose_in_known_camera` for the same K."""
+    ray = torch.linalg.solve(K, torch.cat([pose.centre, torch.ones_like(pose.centre[:, :1])], -1)[..., None])[..., 0]
+    middle = ray * (K[:, 0, 0] / pose.log_scale.exp())[:, None]  # B 3, mm
+    R = _turn_to(middle) @ pose.R
+    return Camera(K, R, middle - R @ centre)
+
+
+def known_camera(
+    focal: Float[Tensor, " B"], principal_point: Float[Tensor, "B 2"] | None, camera: Camera
+) -> Float[Tensor, "B 3 3"]:
+    """K of a known calibration; without a principal point that of `camera`."""
+    K = camera.K.clone()
+    K[:, 0, 0] = K[:, 1, 1] = focal
+    if principal_point is not None:
+        K[:, :2, 2] = principal_point
+    return K
+
+
+def _turn_to(direction: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3 3"]:
+    """The smallest rotation that takes the optical axis to a direction."""
+    d = direction / direction.norm(dim=-1, keepdim=True)
+    axis = torch.stack([-d[:, 1], d[:, 0], torch.zeros_like(d[:, 0])], -1)  # e_z × d, length sin θ
+    sine = axis.norm(dim=-1, keepdim=True)
+    return exponential(axis / sine.clamp_min(1e-12) * torch.atan2(sine, d[:, 2:]))
+
+
+def _joined(rows: list[Refined]) -> Refined:
+    """Batches of one as one batch."""
+    pose = Pose(*(torch.cat([getattr(row.pose, f.name) for row in rows]) for f in fields(Pose)))
+    rest = {f.name: torch.cat([getattr(row, f.name) for row in rows]) for f in fields(Refined) if f.name != "pose"}
+    return Refined(pose=pose, **rest)
+
+
 def _is_finite(r: Reconstruction) -> bool:
     return all(bool(x.isfinite().all()) for x in (r.camera.K, r.camera.R, r.camera.t, r.shape))
 
 
 def _replaced(
-    r: Reconstruction, refined: Refined, points: FacePoints, uv_model: UVModel, farthest: float = math.inf
+    r: Reconstruction,
+    refined: Refined,
+    points: FacePoints,
+    uv_model: UVModel,
+    farthest: float = math.inf,
+    known: Float[Tensor, "B 3 3"] | None = None,
 ) -> Reconstruction:
     """What was refined instead of what the maps said, wherever there is a face, and it is finite and not far away."""
-    camera = refined.pose.camera(points.centre)
+    pose = refined.pose
+    camera = pose.camera(points.centre) if known is None else camera_of_known(pose, points.centre, known)
     parts = (camera.K, camera.R, camera.t, refined.m, refined.l, refined.h)
     refined68, _ = project(camera, landmark_points(uv_model, refined.m))
     moved = (refined68 - r.landmarks68).norm(dim=-1).mean(1) / inter_ocular(five_points(r.landmarks68))
@@ -124,4 +198,4 @@ def _replaced(
     m = pick(refined.m, r.shape)
     landmarks68, _ = project(camera, landmark_points(uv_model, m))
     photometry = Photometry(pick(refined.l, r.photometry.l), pick(refined.h, r.photometry.h))
-    return replace(r, camera=camera, shape=m, landmarks68=landmarks68, photometry=photometry)
+    return replace(r, camera=camera, shape=m, landmarks68=landmarks68, photometry=photometry, refined=good)

@@ -58,6 +58,7 @@ def six_panels(
         background=photo,
         antialias=2,
     )
+    face = overlay(photo, face, _enlarged(maps.confidence[:1], mode="bilinear")[0])  # what is in front stays in front
     X = model.vertices(fit.identity, fit.expression)
     clay, _ = shaded_picture(X, model.triangles, camera, SIDE, SIDE, mouth=DARK_MOUTH, background=PAPER)
     return dict(

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,12 +15,20 @@ from facenb import reconstruct_command
 from facenb.camera import Camera, project
 from facenb.cli import main
 from facenb.face_finder import FinderOptions, crop_similarity
+from facenb.fit_command import side_by_side
 from facenb.fit_result import read_fit
 from facenb.metrics import five_points
 from facenb.networks import build_network
 from facenb.open_model import open_model
 from facenb.photo import write_photo
-from facenb.reconstruct_command import ENDINGS, Tools, photo_camera, reconstruct_photos
+from facenb.reconstruct_command import (
+    ENDINGS,
+    Tools,
+    photo_camera,
+    photo_confidence,
+    photo_fit,
+    reconstruct_photos,
+)
 from facenb.reconstruction import reconstruction_tables
 from facenb.rotation import rotation_from_angles
 from facenb.weights import save_weights
@@ -159,6 +168,30 @@ def test_a_known_focal_length_is_the_camera_s(files, stand_in):
     K = read_fit(files / "out" / "somebody.json").fit.camera.K
     assert K[0, 0] == pytest.approx(700, rel=1e-3) and K[1, 1] == pytest.approx(700, rel=1e-3)
     assert K[0, 2] == pytest.approx(189.5, abs=0.1) and K[1, 2] == pytest.approx(149.5, abs=0.1)
+
+
+def test_a_refinement_that_goes_astray_is_given_up_aloud(files, stand_in, capsys, monkeypatch):
+    monkeypatch.setattr("facenb.refined_reconstruction.FARTHEST", 0.0)
+    main(["reconstruct", str(files / "somebody.png"), "--out", str(files / "out"), "--refine", "2"])
+    assert "went astray" in capsys.readouterr().out
+
+
+def test_what_covers_a_face_has_no_vote_in_its_skin_and_stays_in_front(photo, model, tables):
+    """A hand over the left half that the network does not take for a face: painted green or not, the answer is one."""
+    tools = Tools(ReadsColours(), model, tables)
+    seen = reconstruct_command.see_face(photo[0], tools, box=(120, 70, 140, 150))
+    maps = seen.reconstruction.maps
+    logit = maps.logit.clone()
+    logit[..., :32] = -20
+    seen = replace(seen, reconstruction=replace(seen.reconstruction, maps=replace(maps, logit=logit)))
+    cover = photo_confidence(seen, *photo[0].shape[1:])
+    painted = torch.where(cover < 1e-3, torch.tensor([0.1, 0.9, 0.1])[:, None, None], photo[0])
+    plain, odd = (photo_fit(p, seen, tools) for p in (photo[0], painted))
+    torch.testing.assert_close(plain.albedo, odd.albedo)
+    torch.testing.assert_close(plain.lighting, odd.lighting)
+    over = side_by_side(painted, odd, model, cover)[..., painted.shape[2] :]
+    assert (over - painted)[:, cover < 1e-3].abs().max() < 2e-3
+    assert (over - painted)[:, cover > 0.9].abs().mean() > 0.005
 
 
 @pytest.fixture

@@ -21,6 +21,12 @@ from facenb.reconstruction import (
     reconstruct_maps,
     reconstruction_tables,
 )
+from facenb.refined_reconstruction import (
+    camera_of_known,
+    pose_in_known_camera,
+    refine_reconstruction,
+    refinement_points,
+)
 from facenb.rotation import rotation_from_angles
 from facenb.softplus_clamp import softplus_clamp, softplus_unclamp
 
@@ -132,6 +138,56 @@ def test_a_known_focal_length_is_kept(faces, tables):
     free = reconstruct_maps(faces.maps, tables, faces.image)
     known, guessed = (pose_error(x.camera.R, faces.camera.R).rotation.mean() for x in (r, free))
     assert known < guessed
+
+
+def test_depth_says_nothing_of_a_distance_that_the_focal_length_tells(faces, tables):
+    """A network has learnt depth from faces at 700 mm. Seen from 2.5 m its relief in mm is right, its distance not."""
+    index = sample_pixels(faces.mask.float(), 500, torch.Generator().manual_seed(0))
+    uv = gather_pixels(faces.maps.uv, index).contiguous()
+    X = tables.sample_shape(uv)[0]
+    camera = faces.camera
+    middle = (camera.R @ X.mean(1)[..., None])[..., 0] + camera.t  # N 3
+    far = replace(camera, K=camera.K.clone(), t=camera.t + middle * (2500 / middle[:, 2:] - 1))
+    far.K[:, :2, :2] *= (2500 / middle[:, 2])[:, None, None]
+    pixels, depth = project(far, X)
+    learnt = torch.exp((depth - 2500) / 700)
+    arguments = (tables, uv, learnt, torch.ones(N, 500), pixels)
+    known = {"focal": far.K[:, 0, 0], "principal_point": far.K[:, :2, 2], "distance": 700.0}
+    for steps in (4, 20):
+        fit = fit_correspondence(*arguments, depth_weight=0.05, steps=steps, **known)
+        away = (fit.camera.R @ X.mean(1)[..., None])[..., 0] + fit.camera.t
+        assert (away[:, 2] / 2500 - 1).abs().max() < 0.03, steps
+
+
+def test_a_refinement_keeps_a_known_camera(faces, tables, model):
+    part = slice(0, 3)
+    K = faces.camera.K[part].clone()
+    K[:, :2, 2] += torch.tensor([9.0, -6.0])  # off the axis
+    known = {"focal": K[:, 0, 0], "principal_point": K[:, :2, 2]}
+    maps = Maps(*(x[part] for x in (faces.maps.uv, faces.maps.depth, faces.maps.logit)))
+    r = reconstruct_maps(maps, tables, faces.image[part], **known)
+    points = refinement_points(model, tables)
+    better = refine_reconstruction(r, faces.image[part], points, tables, 3, **known)
+    assert better.refined.all() and not r.refined.any()
+    assert torch.equal(better.camera.K, K)
+    moved = (better.landmarks68 - r.landmarks68).norm(dim=-1).mean(1)
+    assert (moved > 0).all() and (moved < 1).all()
+    distance = better.camera.centre.norm(dim=-1) / r.camera.centre.norm(dim=-1)
+    assert (distance - 1).abs().max() < 0.12  # as much as the face changed its size
+
+
+def test_a_known_camera_s_pose_is_that_of_one_which_looks_at_the_face(faces, tables, model):
+    camera, centre = faces.camera, model.shape_mean.mean(0)
+    K = camera.K.clone()
+    K[:, :2, 2] += torch.tensor([9.0, -6.0])
+    off = replace(camera, K=K)
+    pose = pose_in_known_camera(off, centre)
+    back = camera_of_known(pose, centre, K)
+    for name in ("K", "R", "t"):
+        torch.testing.assert_close(getattr(back, name), getattr(off, name), rtol=1e-4, atol=1e-3)
+    X = model.shape_mean[model.landmarks68]
+    seen, _ = pose.project((X - centre).expand(N, -1, -1))
+    assert (seen - project(off, X.expand(N, -1, -1))[0]).norm(dim=-1).max() < 0.35  # px, of a face of 40
 
 
 def test_a_batch_is_its_images_one_by_one(faces, tables):

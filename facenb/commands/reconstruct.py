@@ -71,6 +71,8 @@ class Config:
 def run(config: Config) -> int:
     if config.same_person and not config.refine:
         raise ConfigError("--same-person is a way to refine; say how many steps, as in --refine 8 --same-person")
+    if config.same_person and config.known_focal:
+        raise ConfigError("--same-person and --known-focal do not go together; refine the photos one by one")
     with loading():
         from facenb.image_sets import photos_in
         from facenb.reconstruct_command import reconstruct_photos
