@@ -106,15 +106,16 @@ def refine_same_person(
     faces = {i: (r, image) for i, (r, image) in pairs if bool(r.found) and _is_finite(r)}
     if steps < 1 or not faces:
         return result
-    options = replace(options or RefinementOptions(), steps=steps)
+    options = replace(options or ALONE, steps=steps)
     rs, crops = zip(*faces.values(), strict=True)
     camera = Camera(*(torch.cat([getattr(r.camera, k) for r in rs]) for k in ("K", "R", "t")))
-    start = (
-        pose_of(camera, points.centre),
-        torch.cat([r.shape for r in rs]).clamp(-3, 3),
-        torch.cat([r.maps.confidence for r in rs]),
+    m = torch.cat([r.shape for r in rs]).clamp(-3, 3)
+    identity = m[:, :n_identity].mean(0).expand(len(m), -1)  # what the network says of the person, all photos together
+    usual = torch.cat([identity, m[:, n_identity:]], 1)
+    start = (pose_of(camera, points.centre), m, torch.cat([r.maps.confidence for r in rs]))
+    refined = refine_together(
+        points, torch.cat(crops), *start, n_identity, options, identity_prior=IDENTITY_PRIOR, usual=usual
     )
-    refined = refine_together(points, torch.cat(crops), *start, n_identity, options, identity_prior=IDENTITY_PRIOR)
     for row, i in enumerate(faces):
         result[i] = _replaced(result[i], photos_of(refined, slice(row, row + 1)), points, uv_model)
     return result

@@ -45,6 +45,7 @@ def refine_together(
     options: RefinementOptions = DEFAULTS,
     trace: Callable[[int, Refined], None] | None = None,
     identity_prior: float | None = None,
+    usual: Float[Tensor, "B Ns"] | None = None,
 ) -> Refined:
     """`refinement.refine` for B photos of one person: the same identity in all of m, the same h; the rest is theirs.
 
@@ -55,8 +56,9 @@ def refine_together(
         n_identity: leading coefficients of m that are identity; the others are expression.
         trace: called with the number of each step and the best faces so far.
         identity_prior: weight of a squared standard deviation of identity; None is `options.shape_prior`.
+        usual: the shapes that the prior prefers, of equal identity; None is the model's mean for all.
     """
-    problem = _SamePerson(points, image, confidence, n_identity, options, identity_prior)
+    problem = _SamePerson(points, image, confidence, n_identity, options, identity_prior, usual)
     m = torch.cat([_agreed(m[:, :n_identity]), m[:, n_identity:]], 1)
     return _refined(problem.descend(pose, m, trace))
 
@@ -72,8 +74,9 @@ class _SamePerson(_Problem):
         n_identity: int,
         options: RefinementOptions,
         identity_prior: float | None = None,
+        usual: Tensor | None = None,
     ):
-        super().__init__(points, image, confidence, options)
+        super().__init__(points, image, confidence, options, usual)
         column, light = torch.arange(len(self.prior), device=image.device), N_POSE + points.n_shape
         identity = (column >= N_POSE) & (column < N_POSE + n_identity)
         common = identity | (column >= light + 27)
