@@ -15,13 +15,14 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from scipy.ndimage import binary_erosion
 
+from facenb.camera import decompose, project
 from facenb.fit_result import PortraitFit
 from facenb.flatten import flatten
 from facenb.lighting import lamp
 from facenb.open_model import open_model
 from facenb.pictures import portrait_camera, render_face
 from facenb.uv_model import uv_model
-from facenb.widgets import FaceExplorer, Portrait
+from facenb.widgets import FaceExplorer, LeastSquaresByHand, Portrait
 from facenb.widgets.live_figure import COMPONENTS
 
 DRAWN = "document.querySelector('.facenb-live canvas')?.dataset.drawn > 0"
@@ -60,11 +61,18 @@ def portrait() -> Portrait:
     return Portrait(photo, fit, model, uv_model(model, flatten(model), 160), photo_alt="somebody")
 
 
+def by_hand() -> LeastSquaresByHand:
+    """Exact points of somebody."""
+    state = {k: v for k, v in random_state(3).items() if k in ("identity", "expression", "albedo", "pose")}
+    return LeastSquaresByHand(**state, noise=0, depth_noise=0, points=30)
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory, portrait) -> Path:
     folder = tmp_path_factory.mktemp("figures")
     FaceExplorer().save(folder / "explorer.html")
     portrait.save(folder / "portrait.html")
+    by_hand().save(folder / "by_hand.html")
     return folder
 
 
@@ -212,4 +220,65 @@ def test_without_webgl_the_still_picture_stays(browser, pages):
     page.goto(f"file://{pages}/explorer.html")
     page.wait_for_timeout(1500)
     assert page.locator("img.still").is_visible() and page.locator("img.still").get_attribute("alt")
+    page.close()
+
+
+def dense_answer(figure: LeastSquaresByHand, order: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """[P, q] and m of the rows P (d x) + q − B m = a, and 10^prior · n ‖m‖² below them, by numpy."""
+    model = open_model().truncate(*COMPONENTS)
+    m = torch.tensor([*figure.identity, *figure.expression])
+    vertices = model.landmarks68[order]
+    a, B = model.shape_mean[vertices], model.shape_basis[vertices]  # n 3, n 3 Ns
+    pixels, depth = project(figure.camera_at(512, 512), a + B @ m)
+    g = torch.cat([depth[:, None] * torch.cat([pixels, torch.ones_like(depth)[:, None]], -1) / 1e5,
+                   torch.ones_like(depth)[:, None]], -1).double()  # fmt: skip
+    n, Ns = len(order), B.shape[-1]
+    A = torch.zeros(n, 3, 12 + Ns, dtype=torch.float64)
+    for c in range(3):
+        A[:, c, 4 * c : 4 * c + 4] = g
+    A[..., 12:] = -B.double()
+    prior = torch.zeros(Ns, 12 + Ns, dtype=torch.float64)
+    prior[:, 12:] = (10**figure.prior * n) ** 0.5 * torch.eye(Ns, dtype=torch.float64)
+    right = torch.cat([a.double().flatten(), torch.zeros(Ns, dtype=torch.float64)])
+    u = np.linalg.lstsq(torch.cat([A.flatten(0, 1), prior]).numpy(), right.numpy(), rcond=None)[0]
+    Pq = u[:12].reshape(3, 4) / [1e5, 1e5, 1e5, 1]
+    return Pq, u[12:]
+
+
+def test_least_squares_in_the_page_are_numpy_s(browser, pages):
+    page, wrong = visit(browser, f"file://{pages}/by_hand.html")
+    get = "name => document.querySelector('.facenb-figure').facenbModel.get(name)"
+    figure = by_hand()
+    first = [36, 45, 48, 54, 30, 8, 39, 42, 27, 0, 16, 33, 51, 57, 19, 24, 4, 12, 62, 66]
+    order = (first + [k for k in range(68) if k not in first])[: figure.points]
+    Pq, m = dense_answer(figure, order)
+    found = np.array(page.evaluate(get, "inverse_camera"))
+    np.testing.assert_allclose(page.evaluate(get, "solved"), m, atol=0.02)
+    ours, theirs = (decompose(torch.tensor(x[:, :3]), torch.tensor(x[:, 3])) for x in (found, Pq))
+    torch.testing.assert_close(ours.K, theirs.K, rtol=5e-3, atol=1.0)
+    torch.testing.assert_close(ours.R, theirs.R, rtol=0, atol=2e-3)
+    numbers = page.locator(".numbers").inner_text()
+    assert f"{ours.K[0, 0]:.0f}" in numbers and f"{np.linalg.norm(found[:, 3]):.0f}" in numbers
+
+    canvas = page.locator("canvas").first
+    canvas.focus()
+    page.keyboard.press("PageDown")
+    for _ in range(5):
+        page.keyboard.press("ArrowUp")
+    by_key = np.array(page.evaluate(get, "inverse_camera"))
+    assert np.abs(by_key - found).max() > 0.1, "a point was moved by 12 px"
+    page.get_by_role("button", name="Put the points back").press("Enter")
+    np.testing.assert_allclose(page.evaluate(get, "inverse_camera"), found, rtol=1e-6, atol=1e-9)
+
+    x, y = (project(figure.camera_at(512, 512), open_model().truncate(*COMPONENTS).vertices(
+        torch.tensor(figure.identity), torch.tensor(figure.expression))[open_model().landmarks68[30]][None])[0][0]
+    ).tolist()  # fmt: skip
+    box = canvas.bounding_box()
+    k = box["width"] / 512
+    page.mouse.move(box["x"] + k * x, box["y"] + k * y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + k * x + 20, box["y"] + k * y + 10, steps=3)
+    page.mouse.up()
+    assert np.abs(np.array(page.evaluate(get, "inverse_camera")) - found).max() > 0.1
+    assert not wrong, wrong
     page.close()

@@ -8,8 +8,9 @@ In a notebook with a kernel the figure's traits are bound both ways: `face.ident
 `face.pose = (0.4, 0, 0)` turns the head. `face.save("face.html")` writes a page that lives without Python.
 """
 
+from facenb.widgets.by_hand import LeastSquaresByHand
 from facenb.widgets.explorer import FaceExplorer
 from facenb.widgets.live_figure import LiveFigure
 from facenb.widgets.portrait import Portrait
 
-__all__ = ["FaceExplorer", "LiveFigure", "Portrait"]
+__all__ = ["FaceExplorer", "LeastSquaresByHand", "LiveFigure", "Portrait"]

@@ -24,10 +24,11 @@ const STYLE = `
 .facenb-live legend { float: left; width: 100%; font-weight: 600; padding: 0; margin: 0 0 0.3rem; font-size: 13px; }
 .facenb-live legend + * { clear: both; }
 .facenb-live .row { display: flex; flex-wrap: wrap; gap: 0.4rem; align-items: center; }
-.facenb-live label.slider { display: grid; grid-template-columns: 9.4em minmax(4em, 1fr) 3.4em; gap: 0.5rem;
+.facenb-live label.slider { display: grid; grid-template-columns: 9.4em minmax(4em, 1fr) 3.9em; gap: 0.5rem;
   align-items: center; min-height: 26px; margin: 0; font-size: 13px; }
 .facenb-live label.slider > span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.facenb-live label.slider output { font-variant-numeric: tabular-nums; text-align: right; color: var(--soft); padding: 0; }
+.facenb-live label.slider output { font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap;
+  color: var(--soft); padding: 0; }
 .facenb-live input[type=range] { width: 100%; min-width: 0; height: 22px; margin: 0; accent-color: var(--strong); }
 .facenb-live label.choice { display: inline-flex; gap: 0.35em; align-items: center; margin: 0; min-height: 26px; font-size: 13px; }
 .facenb-live label.choice input { accent-color: var(--strong); margin: 0; }

@@ -1,11 +1,12 @@
 // One module, two homes: in JupyterLab anywidget calls `render`, in a page `mount` does, with a model of its own.
 
+import { byHand } from "./by_hand.js";
 import { explorer } from "./explorer.js";
 import { readFace } from "./face_file.js";
 import { gpu } from "./gpu.js";
 import { portrait } from "./portrait.js";
 
-const FIGURES = { explorer, portrait };
+const FIGURES = { byHand, explorer, portrait };
 const faces = new Map(); // name of the file → promise of the face
 
 /** A model without a kernel: the same calls as anywidget's. */
