@@ -1,7 +1,7 @@
 """The training run whose network comes with the package: its curves, its evaluation, and what it said on the way.
 
 Everything lies in facenb/data/run/ and was written by `facenb pretrain`, `facenb train`, `facenb evaluate` and
-`python -m benchmarks.shipped_frames`; the book shows it (*Training at full scale*, *Does it work?*).
+`python -m facenb.record_frames`; the book shows it (*Training at full scale*, *Does it work?*).
 """
 
 from __future__ import annotations

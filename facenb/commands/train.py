@@ -43,7 +43,7 @@ class Config(TrainConfig):
     """Options of `facenb train`."""
 
     weights: Annotated[Path, Option("weights to begin with: weights.safetensors of `facenb pretrain`", "FILE")]
-    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 5200
+    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 10_000
     batch: Annotated[int, Option("images in each step of each process", "N", at_least=1)] = 5
     lr: Annotated[float, Option("learning rate of Adam", "NUMBER", at_least=0)] = 1e-3
     drop_at: Annotated[
