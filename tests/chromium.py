@@ -7,7 +7,10 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 # no request of the browser's own may reach the network: the tests count requests
-ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--enable-unsafe-swiftshader",  # WebGL on machines without a graphics card
+]
 
 
 def chromium_path() -> str:
