@@ -4,6 +4,7 @@ import base64
 import functools
 import http.server
 import io
+import re
 import threading
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from scipy.ndimage import binary_erosion
 from facenb.camera import decompose, project
 from facenb.fit_result import PortraitFit
 from facenb.flatten import flatten
-from facenb.lighting import lamp
+from facenb.lighting import inverse_light, lamp, shade, sphere_points
+from facenb.normals import vertex_normals
 from facenb.open_model import open_model
 from facenb.pictures import portrait_camera, render_face
 from facenb.uv_model import uv_model
-from facenb.widgets import FaceExplorer, LeastSquaresByHand, Portrait
+from facenb.widgets import FaceExplorer, LeastSquaresByHand, LightFigure, Portrait
 from facenb.widgets.live_figure import COMPONENTS
 
 DRAWN = "document.querySelector('.facenb-live canvas')?.dataset.drawn > 0"
@@ -73,6 +75,7 @@ def pages(tmp_path_factory, portrait) -> Path:
     FaceExplorer().save(folder / "explorer.html")
     portrait.save(folder / "portrait.html")
     by_hand().save(folder / "by_hand.html")
+    LightFigure().save(folder / "light.html")
     return folder
 
 
@@ -280,5 +283,38 @@ def test_least_squares_in_the_page_are_numpy_s(browser, pages):
     page.mouse.move(box["x"] + k * x + 20, box["y"] + k * y + 10, steps=3)
     page.mouse.up()
     assert np.abs(np.array(page.evaluate(get, "inverse_camera")) - found).max() > 0.1
+    assert not wrong, wrong
+    page.close()
+
+
+def test_the_inverse_light_in_the_page_errs_as_the_package_s_does(browser, pages):
+    page, wrong = visit(browser, f"file://{pages}/light.html", reduced_motion="reduce")
+    model = open_model().truncate(*COMPONENTS)
+    N = vertex_normals(model.shape_mean.double(), model.triangles)
+    for direction, ambient in (((-0.9, 0.3, 0.6), 0.5), ((0.4, 1.0, 0.2), 0.25)):
+        light = lamp(torch.tensor(direction, dtype=torch.float64), 0.9, ambient)
+        page.evaluate("l => document.querySelector('.facenb-figure').facenbModel.set('light', l)", light.tolist())
+        s = shade(light, N)[1]
+        g = inverse_light(light[None], sphere_points(400, dtype=torch.float64))[0]
+        error = 1 / (shade(g, N)[1].clamp_min(0.05) * s) - 1
+        said = page.locator(".remark").inner_text()
+        rms, largest = (float(x) for x in re.findall(r"[0-9]+[.][0-9]", said))
+        assert rms == pytest.approx(100 * error.square().mean().sqrt().item(), abs=0.2)
+        assert largest == pytest.approx(100 * error.abs().max().item(), rel=0.05, abs=0.5)
+    page.get_by_role("button", name="from the left").press("Enter")
+    ball = page.locator("canvas").first
+
+    def sides() -> tuple[float, float]:
+        page.wait_for_timeout(400)
+        data = ball.evaluate("c => c.toDataURL()").split(",")[1]
+        return brightness(np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")).astype(float))
+
+    left, right = sides()
+    assert left > right + 30
+    ball.focus()
+    for _ in range(32):
+        page.keyboard.press("ArrowRight")
+    left, right = sides()
+    assert right > left + 30, "the lamp went round to the other side"
     assert not wrong, wrong
     page.close()

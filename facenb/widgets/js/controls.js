@@ -51,4 +51,4 @@ export function group(name, ...children) {
   return make("fieldset", {}, make("legend", {}, name), ...children);
 }
 
-export const row = (...children) => make("div", { class: "row" }, ...children);
+export const row = (...children) => make("div", { class: "abreast" }, ...children);

@@ -23,7 +23,7 @@ const STYLE = `
 .facenb-live fieldset:first-child { border-top: 0; padding-top: 0; }
 .facenb-live legend { float: left; width: 100%; font-weight: 600; padding: 0; margin: 0 0 0.3rem; font-size: 13px; }
 .facenb-live legend + * { clear: both; }
-.facenb-live .row { display: flex; flex-wrap: wrap; gap: 0.4rem; align-items: center; }
+.facenb-live .abreast { display: flex; flex-wrap: wrap; gap: 0.4rem; align-items: center; }
 .facenb-live label.slider { display: grid; grid-template-columns: 9.4em minmax(4em, 1fr) 3.9em; gap: 0.5rem;
   align-items: center; min-height: 26px; margin: 0; font-size: 13px; }
 .facenb-live label.slider > span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
@@ -39,7 +39,7 @@ const STYLE = `
 .facenb-live button:disabled { opacity: 0.45; cursor: default; }
 .facenb-live .numbers { font: 12.5px/1.5 ui-monospace, monospace; white-space: pre; overflow-x: auto; margin: 0;
   background: none; border: 0; padding: 0; color: var(--ink); }
-.facenb-live .note { color: var(--soft); font-size: 12.5px; margin: 0; }
+.facenb-live .remark { color: var(--soft); font-size: 12.5px; margin: 0; }
 .facenb-live .said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .facenb-live img.still { max-width: min(100%, 512px); border-radius: 10px; }
 @container (max-width: 619px) {

@@ -79,6 +79,7 @@ class Gpu {
     gl.uniform1i(p.look, look);
     gl.uniform1i(p.face, face.face);
     gl.uniform1i(p.inverse, o.inverse ? 1 : 0);
+    gl.uniform1i(p.reciprocal, o.reciprocal ? 1 : 0);
     gl.uniform1i(p.linearAlbedo, face.linear ? 1 : 0);
     gl.uniform1fv(p["light[0]"], (o.light ?? WHITE).flat());
     const flipped = view.R.map((row, i) => row.map((x) => (i ? -x : x))); // x right, y up, z to the viewer
@@ -177,8 +178,8 @@ export class Surface {
   }
 
   /** A number for each vertex (look "values"), other texture coordinates, or a photo over them. */
-  setValues(values) { this.values = this.table(values, 1); }
-  setUV(uv) { this.uv = this.table(uv, 2); }
+  setValues(values) { this.put("values", values, 1); }
+  setUV(uv) { this.put("uv", uv, 2); }
   setPhoto(image) {
     const gl = this.gl;
     this.photo ??= texture(gl, gl.TEXTURE_2D, gl.LINEAR);
@@ -186,8 +187,10 @@ export class Surface {
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, image);
   }
 
-  table(values, channels) {
-    return floatTable(this.gl, interleaved(values, values.length / channels, WIDE * this.rows, 4, Float32Array, channels), this.rows);
+  put(name, values, channels) {
+    const texels = interleaved(values, values.length / channels, WIDE * this.rows, 4, Float32Array, channels);
+    if (this[name]) this.gl.deleteTexture(this[name]);
+    this[name] = floatTable(this.gl, texels, this.rows);
   }
 
   free() {

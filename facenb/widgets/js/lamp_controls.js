@@ -23,7 +23,7 @@ export function lampLight({ side, height, strength, room, warmth }) {
   return lamp(direction, colour, [room, room, room * 1.06]);
 }
 
-/** Controls that set `model`'s light. */
+/** Controls that set `model`'s light: their box, and `move(side, height)`, by so many degrees. */
 export function lampControls(frame, model, start = "from the front") {
   const now = { ...LAMPS[start] };
   const give = () => { model.set("light", lampLight(now)); model.save_changes(); };
@@ -48,5 +48,12 @@ export function lampControls(frame, model, start = "from the front") {
     });
     frame.say(`Light ${name}.`);
   }));
-  return group("Light", ...Object.values(sliders), row(...presets));
+  const move = (side, height) => {
+    now.side = ((((now.side + side + 180) % 360) + 360) % 360) - 180;
+    now.height = Math.min(Math.max(now.height + height, -90), 90);
+    sliders.side.put(now.side);
+    sliders.height.put(now.height);
+    give();
+  };
+  return { box: group("Light", ...Object.values(sliders), row(...presets)), move };
 }

@@ -49,7 +49,7 @@ export function decompose(P, q) {
 }
 
 /** x with A x = b for a symmetric positive definite A, of which the lower half is given and overwritten. */
-function cholesky(A, b) {
+export function cholesky(A, b) {
   const n = b.length, x = Float64Array.from(b);
   for (let i = 0; i < n; i++) {
     for (let j = 0; j <= i; j++) {

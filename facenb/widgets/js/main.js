@@ -4,9 +4,10 @@ import { byHand } from "./by_hand.js";
 import { explorer } from "./explorer.js";
 import { readFace } from "./face_file.js";
 import { gpu } from "./gpu.js";
+import { light } from "./light.js";
 import { portrait } from "./portrait.js";
 
-const FIGURES = { byHand, explorer, portrait };
+const FIGURES = { byHand, explorer, light, portrait };
 const faces = new Map(); // name of the file → promise of the face
 
 /** A model without a kernel: the same calls as anywidget's. */

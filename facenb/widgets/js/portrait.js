@@ -29,7 +29,7 @@ export async function portrait({ model, el, face }) {
     });
   };
   frame.panel.append(
-    lampControls(frame, model),
+    lampControls(frame, model).box,
     group("Face",
       row(choice(frame, "Surface", LOOKS, look, (v) => { look = v; frame.invalidate(stage.canvas); }),
         button(frame, "as in the photo", () => pose(start)),

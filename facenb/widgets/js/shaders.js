@@ -56,7 +56,7 @@ vec3 place3(int i) {
 
 // Colours are computed at the vertices, as \`facenb.pictures.lit_colours\` does
 export const SURFACE = `${VERTEX}
-uniform int look, face; uniform bool inverse, linearAlbedo; uniform mat3 viewer; uniform float light[27];
+uniform int look, face; uniform bool inverse, reciprocal, linearAlbedo; uniform mat3 viewer; uniform float light[27];
 uniform vec3 tint;
 out vec3 colour, bent; out vec2 at; out float value, lit;
 vec3 toLinear(vec3 c) { return mix(c / 12.92, pow((max(c, 0.0) + 0.055) / 1.055, vec3(2.4)), step(0.04045, c)); }
@@ -85,6 +85,7 @@ void main() {
   bent = n; at = texelFetch(uv, place(i), 0).xy; value = texelFetch(values, place(i), 0).x;
   lit = i < face ? 1.0 : 0.0;
   vec3 s = shading(n);
+  if (reciprocal) s = 1.0 / max(s, vec3(0.05)); // an inverse light, used as a physical one
   if (i >= face || look == 1) colour = linearAlbedo ? toDisplay(a) : a;
   else if (look == 2) colour = clay(n);
   else if (inverse) { colour = a / max(s, vec3(0.05)); if (linearAlbedo) colour = toDisplay(colour); }
