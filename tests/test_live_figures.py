@@ -32,7 +32,8 @@ PIXELS = """async (state) => {
   const figure = document.querySelector('.facenb-figure'), canvas = [...figure.querySelectorAll('canvas')].at(-1);
   const before = canvas.dataset.drawn, end = performance.now() + 20000;
   for (const [name, value] of Object.entries(state)) figure.facenbModel.set(name, value);
-  while (canvas.dataset.drawn === before && performance.now() < end) await new Promise(requestAnimationFrame);
+  const waiting = () => canvas.dataset.drawn === before || canvas.dataset.fine !== "true";
+  while (waiting() && performance.now() < end) await new Promise(requestAnimationFrame);
   return canvas.toDataURL();
 }"""
 

@@ -8,13 +8,13 @@ const FARTHEST = [1.5, 0.9, Math.PI]; // radians of yaw, pitch, roll that a hand
 
 export class FaceStage {
   /** `model` holds identity, expression, albedo, light (3 × 9), pose and camera. look(): the look and its options. */
-  constructor(frame, model, face, { label, look, caption, ratio, most, turn, middle }) {
+  constructor(frame, model, face, { label, look, caption, ratio, most, least, turn, middle }) {
     Object.assign(this, { frame, model, face, look, stale: true });
     this.card = gpu();
     this.surface = new Surface(this.card, face);
     this.middle = middle ?? middleOf(face);
     this.canvas = frame.stage(label, (...a) => this.draw(...a), {
-      ratio, caption, most,
+      ratio, caption, most, least,
       tip: "Drag, or press the arrow keys, to turn.",
       turn: turn ?? ((dx, dy) => this.turn(dx, dy)),
     });
@@ -43,7 +43,7 @@ export class FaceStage {
     return pinhole(this.model.get("pose"), this.model.get("camera"), this.middle, width, height);
   }
 
-  draw(context, width, height, px) {
+  draw(context, width, height, px, fine) {
     if (this.card.lost) { // the browser took the graphics card away: begin anew
       this.card = gpu();
       this.surface = new Surface(this.card, this.face);
@@ -56,7 +56,7 @@ export class FaceStage {
       this.stale = false;
     }
     this.shown = this.view(width, height);
-    this.card.draw(context, this.surface, this.shown, { light: this.model.get("light"), middle: this.middle, ...this.look(px) });
+    this.card.draw(context, this.surface, this.shown, { light: this.model.get("light"), middle: this.middle, fine, ...this.look(px) });
     this.over?.(context, this.shown, px);
   }
 

@@ -1,5 +1,7 @@
 // The shell around a live figure: a canvas that is drawn when something changed and somebody can see it, and controls.
 
+const SLOW = 18, QUIET = 180; // ms: a drawing that takes longer is done without smooth outlines until the hand rests
+
 const STYLE = `
 .facenb-live { --ink: var(--pst-color-text-base, var(--jp-content-font-color1, CanvasText));
   --soft: var(--pst-color-text-muted, var(--jp-content-font-color2, GrayText));
@@ -90,14 +92,14 @@ export class Frame {
     el.replaceChildren(this.box);
   }
 
-  /** A canvas `ratio` times as wide as high. draw(context, width, height, px) works in device pixels, px of them to
-   *  a CSS pixel; `turn(dx, dy)` gets drags and arrow keys as fractions of the canvas's height. */
-  stage(label, draw, { ratio = 1, caption, turn, tip, most = 512 } = {}) {
+  /** A canvas `ratio` times as wide as high. draw(context, width, height, px, fine) works in device pixels, px of them
+   *  to a CSS pixel, and may be rough if not `fine`; `turn(dx, dy)` gets drags and arrow keys as fractions of the canvas's height. */
+  stage(label, draw, { ratio = 1, caption, turn, tip, most = 512, least = 200 } = {}) {
     const help = make("span", { class: "said", id: `facenb-help-${++names}`, textContent: tip ?? "" });
     const canvas = make("canvas", { tabIndex: turn ? 0 : -1, role: "img", "aria-label": label });
     if (tip) canvas.setAttribute("aria-describedby", help.id);
     const figure = make("figure", { class: "stage" }, canvas, help);
-    figure.style.maxWidth = `${most}px`;
+    Object.assign(figure.style, { maxWidth: `${most}px`, flexBasis: `${least}px` });
     if (caption) figure.append(make("figcaption", {}, caption));
     this.stages.append(figure);
     Object.assign(canvas, { facenbDraw: draw, facenbRatio: ratio, facenbSeen: false });
@@ -156,8 +158,14 @@ export class Frame {
     const px = Math.min(window.devicePixelRatio || 1, 2), css = canvas.clientWidth || 300;
     const width = Math.round(css * px), height = Math.round(width / canvas.facenbRatio);
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    canvas.facenbDraw(canvas.getContext("2d"), width, height, px);
+    const start = performance.now(), fine = !(canvas.facenbSlow && start - canvas.facenbLast < QUIET);
+    canvas.facenbDraw(canvas.getContext("2d"), width, height, px, fine);
+    canvas.facenbLast = performance.now();
+    if (fine) canvas.facenbSlow = canvas.facenbLast - start > SLOW;
+    clearTimeout(canvas.facenbWait);
+    if (!fine) canvas.facenbWait = setTimeout(() => this.invalidate(canvas), 1.2 * QUIET);
     canvas.dataset.drawn = +(canvas.dataset.drawn ?? 0) + 1;
+    canvas.dataset.fine = fine;
   }
 
   /** For those who hear the page. */
@@ -180,6 +188,7 @@ export class Frame {
     this.end.abort();
     this.seen.disconnect();
     this.sizes.disconnect();
+    for (const c of this.canvases) clearTimeout(c.facenbWait);
     cancelAnimationFrame(this.waiting);
     cancelAnimationFrame(this.moving);
   }

@@ -19,7 +19,7 @@ export function gpu() {
 class Gpu {
   static create() {
     const canvas = document.createElement("canvas");
-    const gl = canvas.getContext("webgl2", { antialias: true, premultipliedAlpha: true, powerPreference: "low-power" });
+    const gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true, powerPreference: "low-power" });
     return gl ? new Gpu(canvas, gl) : null;
   }
 
@@ -46,14 +46,16 @@ class Gpu {
     return this.faces.get(face);
   }
 
-  /** A picture of `surface`, `view` (as `pinhole` gives it) in device pixels, into the 2D context `target`. */
+  /** A picture of `surface`, `view` (as `pinhole` gives it) in device pixels, into the 2D context `target`; with smooth
+   *  outlines if `fine`, which costs most of the time where there is no graphics card. */
   draw(target, surface, view, o = {}) {
     const { gl, canvas } = this, { width, height } = view, face = surface.face, t = this.tables(face);
     if (canvas.width < width || canvas.height < height) {
       canvas.width = Math.max(canvas.width, width);
       canvas.height = Math.max(canvas.height, height);
     }
-    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    const smooth = o.fine === false ? null : this.samples();
+    gl.bindFramebuffer(gl.FRAMEBUFFER, smooth);
     gl.viewport(0, 0, width, height);
     gl.enable(gl.SCISSOR_TEST);
     gl.scissor(0, 0, width, height);
@@ -90,8 +92,33 @@ class Gpu {
     gl.uniform1f(p.opacity, 1);
     gl.drawElements(gl.TRIANGLES, face.triangles.length, gl.UNSIGNED_INT, 0);
     for (const mark of o.marks ?? []) this.drawMark(mark, t, vertexSet, face);
+    if (smooth) {
+      gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, null);
+      gl.blitFramebuffer(0, 0, width, height, 0, 0, width, height, gl.COLOR_BUFFER_BIT, gl.NEAREST);
+    }
     target.clearRect(0, 0, width, height);
     target.drawImage(canvas, 0, canvas.height - height, width, height, 0, 0, width, height);
+  }
+
+  /** A target with several samples to a pixel, as large as the canvas. */
+  samples() {
+    const { gl, canvas } = this;
+    if (this.smooth?.width === canvas.width && this.smooth.height === canvas.height) return this.smooth.frame;
+    if (this.smooth) {
+      gl.deleteFramebuffer(this.smooth.frame);
+      for (const b of this.smooth.buffers) gl.deleteRenderbuffer(b);
+    }
+    const frame = gl.createFramebuffer(), most = Math.min(4, gl.getParameter(gl.MAX_SAMPLES));
+    gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+    const buffers = [[gl.RGBA8, gl.COLOR_ATTACHMENT0], [gl.DEPTH_COMPONENT24, gl.DEPTH_ATTACHMENT]].map(([format, place]) => {
+      const buffer = gl.createRenderbuffer();
+      gl.bindRenderbuffer(gl.RENDERBUFFER, buffer);
+      gl.renderbufferStorageMultisample(gl.RENDERBUFFER, most, format, canvas.width, canvas.height);
+      gl.framebufferRenderbuffer(gl.FRAMEBUFFER, place, gl.RENDERBUFFER, buffer);
+      return buffer;
+    });
+    this.smooth = { frame, buffers, width: canvas.width, height: canvas.height };
+    return frame;
   }
 
   /** mark = {kind: "edges" | "points", vertices, ink: [r, g, b, a], size}. */

@@ -18,7 +18,7 @@ export function light({ model, el, face }) {
   const frame = new Frame(el, { wide: true });
   const W = face.vertices;
   let look = "skin", inverse, normals;
-  const options = { most: 250 };
+  const options = { most: 250, least: 140 }; // two in a row on a phone
   const controls = lampControls(frame, model);
 
   frame.stage("A sphere in the same light. Arrow keys move the lamp.", drawBall, {
