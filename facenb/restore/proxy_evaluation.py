@@ -1,0 +1,90 @@
+"""What the proxy's depth is worth on faces whose depth is known (book: *Shape from one image by symmetry*)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from facenb.restore.depth_metrics import mad, relief_correlation, side, without_rim
+from facenb.restore.proxy import Face, Proxy
+from facenb.restore.studio import StudioFaces
+from facenb.restore.view import View
+from facenb.restore.warp import view_depth
+
+
+@dataclass(frozen=True)
+class DepthErrors:
+    """Errors of N depth maps.
+
+    Attributes:
+        side: SIDE × 100.
+        mad: degrees.
+        relief: correlation with the true depth; negative for a hollow face.
+        yaw: estimated and true, radians; the truth only where there is no estimate.
+    """
+
+    side: Float[Tensor, " N"]
+    mad: Float[Tensor, " N"]
+    relief: Float[Tensor, " N"]
+    yaw: Float[Tensor, "N 2"]
+
+    @property
+    def yaw_slope(self) -> float:
+        """Slope of estimated over true yaw; 1 is right, less a bas-relief."""
+        estimate, truth = (self.yaw - self.yaw.mean(0)).unbind(1)
+        return float((estimate * truth).sum() / (truth**2).sum())
+
+    @property
+    def inverted(self) -> int:
+        """How many faces are hollow."""
+        return int((self.relief < 0).sum())
+
+    def __str__(self) -> str:
+        return (
+            f"SIDE {self.side.mean():.3f} ± {self.side.std():.3f}, MAD {self.mad.mean():.2f} ± {self.mad.std():.2f}°, "
+            f"relief {self.relief.mean():.3f}, yaw slope {self.yaw_slope:.2f}, {self.inverted} inverted"
+        )
+
+
+def depth_errors(z: Float[Tensor, "N S S"], seen: Bool[Tensor, "N S S"], faces: StudioFaces) -> DepthErrors:
+    """Errors of depth maps in the photos' own view."""
+    where = without_rim(seen) & without_rim(faces.mask)
+    yaw = faces.angles[:, :1].expand(-1, 2)
+    truth = faces.depth.to(z.dtype)
+    return DepthErrors(side(z, truth, where), mad(z, truth, where), relief_correlation(z, truth, where), yaw)
+
+
+def canonical_errors(depth: Float[Tensor, "N S S"], view: View, faces: StudioFaces) -> DepthErrors:
+    """Errors of canonical depth maps in the views that are said to be the photos'."""
+    errors = depth_errors(*view_depth(depth, view), faces)
+    return DepthErrors(errors.side, errors.mad, errors.relief, torch.stack([view.angles[:, 0], faces.angles[:, 0]], 1))
+
+
+@torch.no_grad()
+def evaluate_proxy(network: Proxy, faces: StudioFaces, batch: int = 50) -> DepthErrors:
+    """Errors of the network on faces that it has not seen."""
+    answers = predict(network, faces.photos, batch)
+    return canonical_errors(answers.depth, answers.view, faces)
+
+
+@torch.no_grad()
+def predict(network: Proxy, photos: Float[Tensor, "N 3 S S"], batch: int = 50) -> Face:
+    """What the network, in evaluation mode, says of many photos."""
+    network.eval()
+    parts = [network(photos[i : i + batch]) for i in range(0, len(photos), batch)]
+    first = {name: torch.cat([getattr(p, name) for p in parts]) for name in ("depth", "albedo", "spread", "residual")}
+    light, view = (
+        kind(*(torch.cat(column) for column in zip(*(getattr(p, name) for p in parts), strict=True)))
+        for kind, name in ((type(parts[0].light), "light"), (View, "view"))
+    )
+    return Face(first["depth"], first["albedo"], light, view, first["spread"], first["residual"])
+
+
+def mean_canonical_depth(faces: StudioFaces, border: float = 1.07) -> Float[Tensor, "S S"]:
+    """The average of the true canonical depths, where most faces have one."""
+    n = faces.canonical_mask.sum(0)
+    mean = (faces.canonical_depth * faces.canonical_mask).sum(0) / n.clamp(min=1)
+    return torch.where(2 * n > len(faces), mean, border)

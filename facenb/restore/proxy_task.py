@@ -1,0 +1,110 @@
+"""Training the proxy, as a task of `facenb.trainer` (book: *Shape from one image by symmetry*).
+
+With the reconstruction Î of a photo I, the spread σ and the number of seen pixels N, the loss of Wu et al. 2020 is the
+negative logarithm of a Laplace density,
+
+    L(Î, σ, I) = 1/N Σ_Ω √2 ‖Î − I‖₁ / σ + ln √2 σ,        L(Î, σ, I) + λ L(Î', σ', I),
+
+the second term for the mirrored face Î', λ = ½. To it come terms that cost the method nothing of its independence, a
+smooth canonical depth and small individual residuals, and one that does: `yaw_spread`, the standard deviation of yaw
+over the photos. Who gives it says how far people in his photos turn their heads. It is off unless given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from facenb.restore.proxy import RELIEF, Proxy, mirrored, reconstruct
+from facenb.task import StepResult
+
+
+@dataclass(frozen=True)
+class ProxyLoss:
+    """Weights of the loss.
+
+    Attributes:
+        mirror: λ, of the mirrored reconstruction.
+        smooth: of the mean second difference of canonical depth, in units of the relief.
+        individual: of the mean square of each photo's residual.
+        yaw_spread: standard deviation of yaw over the photos, radians, if it is known; 0: it is not.
+        yaw_weight: of the squared difference to it.
+        shared: steps in which all photos share the template's shape.
+    """
+
+    mirror: float = 0.5
+    smooth: float = 2.0
+    individual: float = 2.0
+    yaw_spread: float = 0.0
+    yaw_weight: float = 5.0
+    shared: int = 1000
+
+
+class ProxyTask:
+    """Photos → the loss above."""
+
+    name = "proxy"
+
+    def __init__(self, network: Proxy, loss: ProxyLoss = ProxyLoss()):
+        self.network, self.weights = network, loss
+        self.taken = 0  # steps
+        self.about: dict[str, Any] = {"network": "proxy", **vars(network.options), **vars(loss)}
+
+    def step(self, images: Float[Tensor, "B 3 S S"], generator: torch.Generator) -> StepResult:
+        w = self.weights
+        face = self.network(images, individual=float(self.taken >= w.shared))
+        straight, flipped = reconstruct(face), reconstruct(mirrored(face))
+        seen = straight.mask & flipped.mask
+        first = laplace(straight.image, face.spread[:, 0], images, seen)
+        second = laplace(flipped.image, face.spread[:, 1], images, seen)
+        parts = {"photo": first, "mirror": w.mirror * second, "smooth": w.smooth * roughness(face.depth) / RELIEF}
+        parts["individual"] = w.individual * face.residual.square().mean()
+        yaw = face.view.angles[:, 0]
+        if w.yaw_spread:
+            parts["yaw"] = w.yaw_weight * (yaw.std() - w.yaw_spread).square()
+        numbers = {name: part.item() for name, part in parts.items()}
+        numbers |= {"error": _error(straight.image, images, seen), "yaw spread": yaw.std().item()}
+        return StepResult(sum(parts.values()), numbers, {"one": images.new_ones(())})
+
+    def absorb(self, statistics: dict[str, Tensor]) -> None:
+        self.taken += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"taken": self.taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.taken = int(state["taken"])
+
+    def pictures(self, images: Float[Tensor, "B 3 S S"]) -> dict[str, Float[Tensor, "3 H W"]]:
+        face = self.network(images)
+        straight = reconstruct(face)
+        depth = ((1 + RELIEF - face.depth) / (2 * RELIEF))[:, None].expand(-1, 3, -1, -1)
+        rows = {"photos": images, "reconstructions": straight.image, "depth": depth, "albedo": face.albedo}
+        return {name: torch.cat(list(row), dim=-1) for name, row in rows.items()}
+
+
+def laplace(
+    image: Float[Tensor, "B 3 S S"], spread: Float[Tensor, "B S S"], photo: Tensor, seen: Bool[Tensor, "B S S"]
+) -> Float[Tensor, ""]:
+    """L(Î, σ, I): mean over the seen pixels of a photo, then over photos; colours count in [−1, 1]."""
+    spread = spread[:, None] + 1e-3
+    each = sqrt(2) * 2 * (image - photo).abs() / spread + (sqrt(2) * spread).log()  # B 3 S S
+    w = seen[:, None].to(each.dtype)
+    return ((each * w).sum((1, 2, 3)) / (3 * w.sum((1, 2, 3)) + 1)).mean()
+
+
+def roughness(depth: Float[Tensor, "B S S"]) -> Float[Tensor, ""]:
+    """Mean second difference of depth, along rows and columns; a plane has none."""
+    rows = depth[:, 2:] - 2 * depth[:, 1:-1] + depth[:, :-2]
+    columns = depth[:, :, 2:] - 2 * depth[:, :, 1:-1] + depth[:, :, :-2]
+    return (rows.abs().mean() + columns.abs().mean()) / 2
+
+
+def _error(image: Tensor, photo: Tensor, seen: Tensor) -> float:
+    w = seen[:, None].float()
+    return (((image - photo).abs() * w).sum() / (3 * w.sum() + 1)).item()
