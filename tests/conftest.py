@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from chromium import ARGUMENTS, chromium_path
 
 from facenb.morphable_model import MorphableModel
 
@@ -64,6 +65,17 @@ def tiny_model() -> MorphableModel:
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(20)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, the same for all tests of a module; Playwright allows one at a time."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
+        yield browser
+        browser.close()
 
 
 def pytest_addoption(parser):

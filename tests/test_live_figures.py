@@ -1,9 +1,7 @@
 """The live figures in a real browser: pictures as the package draws them, alive under mouse and keyboard."""
 
-import base64
 import functools
 import http.server
-import io
 import re
 import threading
 from pathlib import Path
@@ -11,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from chromium import ARGUMENTS, chromium_path
-from PIL import Image
-from playwright.sync_api import sync_playwright
+from live_page import pixels_of, random_state, shown, visit
 from scipy.ndimage import binary_erosion
 
 from facenb.camera import decompose, project
@@ -26,24 +22,6 @@ from facenb.pictures import portrait_camera, render_face
 from facenb.uv_model import uv_model
 from facenb.widgets import FaceExplorer, LeastSquaresByHand, LightFigure, Portrait
 from facenb.widgets.live_figure import COMPONENTS
-
-DRAWN = "document.querySelector('.facenb-live canvas')?.dataset.drawn > 0"
-PIXELS = """async (state) => {
-  const figure = document.querySelector('.facenb-figure'), canvas = [...figure.querySelectorAll('canvas')].at(-1);
-  const before = canvas.dataset.drawn, end = performance.now() + 20000;
-  for (const [name, value] of Object.entries(state)) figure.facenbModel.set(name, value);
-  const waiting = () => canvas.dataset.drawn === before || canvas.dataset.fine !== "true";
-  while (waiting() && performance.now() < end) await new Promise(requestAnimationFrame);
-  return canvas.toDataURL();
-}"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -92,44 +70,6 @@ def home(pages):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
-
-
-def visit(browser, url: str, **options):
-    """The page with its figure drawn, and all that went wrong, which grows."""
-    page = browser.new_page(viewport={"width": 1000, "height": 900}, **options)
-    wrong = []
-    page.on("request", lambda r: r.url.startswith((url, "data:", "blob:")) or wrong.append(f"leaves: {r.url}"))
-    page.on("pageerror", lambda e: wrong.append(f"error: {e}"))
-    page.on("console", lambda m: m.type == "error" and wrong.append(f"console: {m.text}"))
-    page.goto(url)
-    page.wait_for_function(DRAWN, timeout=60_000)
-    return page, wrong
-
-
-def shown(page, **state) -> np.ndarray:
-    """The canvas (H, W, 4) in [0, 255] after the state was set."""
-    data = page.evaluate(PIXELS, state).split(",")[1]
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")).astype(float)
-
-
-def random_state(seed: int) -> dict:
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator)
-
-    light = 0.35 * normal(3, 9)
-    light[:, 0] += 2.6
-    yaw, pitch, roll = (normal(3) * torch.tensor([0.5, 0.25, 0.2])).tolist()
-    focal = 2.5 + 1.5 * torch.rand(1, generator=generator).item()
-    return {
-        "identity": normal(COMPONENTS[0]).tolist(),
-        "expression": (0.7 * normal(COMPONENTS[1])).tolist(),
-        "albedo": normal(COMPONENTS[2]).tolist(),
-        "light": light.tolist(),
-        "pose": [yaw, pitch, roll],
-        "camera": [focal, 300 * focal, *(0.05 * normal(2)).tolist()],
-    }
 
 
 def test_the_page_and_the_package_draw_the_same_face(browser, pages):
@@ -307,8 +247,7 @@ def test_the_inverse_light_in_the_page_errs_as_the_package_s_does(browser, pages
 
     def sides() -> tuple[float, float]:
         page.wait_for_timeout(400)
-        data = ball.evaluate("c => c.toDataURL()").split(",")[1]
-        return brightness(np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")).astype(float))
+        return brightness(pixels_of(ball))
 
     left, right = sides()
     assert left > right + 30

@@ -10,8 +10,8 @@ What is ours, and why, stands in the chapter; each part has a switch in `ProxyOp
 * a shared template. Depth is template + residual of this photo, albedo likewise. Without it each photo's face is a new
   puzzle, and most get stuck.
 * a convex start. From a plane, hollow and raised faces are equally good, and half of the networks turn inside out.
-* gains. Twice the relief with half the turn looks almost the same (the bas-relief ambiguity), and a network crawls
-  along that valley. Two numbers, common to all photos, scale all relief and all angles, and can walk it quickly.
+* a balance. Twice the relief with half the turn looks almost the same (the bas-relief ambiguity): the loss is a narrow
+  valley, along which a network crawls. One number β, common to all photos, walks it: relief × e^−β, yaw and pitch × e^β.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from facenb.restore.warp import Rendering, render_view
 
 RELIEF = 0.1  # canonical depth lies in 1 ± RELIEF
 TURN, SHIFT = radians(60), 0.1  # largest angle (radians) and shift that the view network can say
-RIM = 2  # pixels at the picture's border whose depth is fixed
-COARSE = 4  # side of the albedo's own difference from the template while faces share their shape
+RIM = 32  # the outermost 1/RIM of the picture has a fixed depth
+TONE = 4  # side of the albedo's own difference from the template while faces share their shape
 SURE = 0.54  # softplus⁻¹(1): a fresh confidence network says σ = 1
 
 
@@ -43,19 +43,21 @@ class ProxyOptions:
 
     Attributes:
         size: side of the photos, pixels, a power of two from 8 on.
+        coarse: side at which depth, light, view and confidence are seen and said; only albedo needs every pixel.
         width: channels of the first convolution.
         bump: relief of the start, a half ellipsoid, in units of the tanh's argument; 0 is a plane.
         border: depth of the picture's rim.
         template: learn a template that all photos share.
-        gains: learn the two numbers that scale all relief and all angles.
+        balance: learn the number β that trades relief for turn.
     """
 
     size: int = 64
+    coarse: int = 32
     width: int = 16
     bump: float = 0.4
     border: float = 1.06
     template: bool = True
-    gains: bool = True
+    balance: bool = True
 
 
 class Face(NamedTuple):
@@ -74,7 +76,7 @@ class Face(NamedTuple):
     light: DepthLight
     view: View
     spread: Float[Tensor, "B 2 S S"]
-    residual: Float[Tensor, "B S S"]
+    residual: Float[Tensor, "B C C"]
 
 
 class Proxy(nn.Module):
@@ -85,43 +87,51 @@ class Proxy(nn.Module):
     def __init__(self, options: ProxyOptions = ProxyOptions(), seed: int = 0):
         super().__init__()
         self.options = options
-        S, w = options.size, options.width
+        S, C, w = options.size, options.coarse, options.width
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.depth = MapNetwork(1, w, S, halved=True)
+            self.depth = MapNetwork(1, w, C)
             self.albedo = MapNetwork(3, w, S)
-            self.light = VectorNetwork(4, w, S)
-            self.view = VectorNetwork(6, w, S)
-            self.confidence = MapNetwork(2, max(w // 2, 8), S, latent=4 * w)
-        self.depth_template = nn.Parameter(torch.zeros(1, 1, S // 2, S // 2), requires_grad=options.template)
+            self.light = VectorNetwork(4, w, C)
+            self.view = VectorNetwork(6, w, C)
+            self.confidence = MapNetwork(2, max(w // 2, 8), C, latent=4 * w)
+        self.depth_template = nn.Parameter(torch.zeros(1, 1, C, C), requires_grad=options.template)
         self.albedo_template = nn.Parameter(torch.zeros(1, 3, S, S), requires_grad=options.template)
-        self.log_gains = nn.Parameter(torch.zeros(2), requires_grad=options.gains)  # relief, angles
+        self.balance = nn.Parameter(torch.zeros(()), requires_grad=options.balance)
         self.register_buffer("bump", ellipsoid(S) * -options.bump, persistent=False)
+        width = max(S // RIM, 1)
         rim = torch.ones(S, S, dtype=torch.bool)
-        rim[RIM:-RIM, RIM:-RIM] = False
+        rim[width:-width, width:-width] = False
         self.register_buffer("rim", rim, persistent=False)
 
     def forward(self, photo: Float[Tensor, "B 3 S S"], individual: float = 1.0) -> Face:
         """`individual` in [0, 1] scales this photo's difference from the template, 0 in early training."""
         x, S = 2 * photo - 1, photo.shape[-1]
-        relief, turn = (GAIN_RATE * self.log_gains).exp()
-        residual = DEPTH_RATE * self.depth(x)[:, 0] * individual
-        shared = interpolate(self.depth_template, scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
-        raw = relief * (residual + TEMPLATE_RATE * shared + self.bump)
+        small = avg_pool2d(x, S // self.options.coarse)
+        turn = (BALANCE_RATE * self.balance).exp()
+        residual = DEPTH_RATE * self.depth(small) * individual  # B 1 C C
+        raw = (_enlarged(residual + TEMPLATE_RATE * self.depth_template, S)[:, 0] + self.bump) / turn
         raw = raw - raw.mean((1, 2), keepdim=True)
         depth = torch.where(self.rim, self.options.border, 1 + RELIEF * raw.tanh())
         own = self.albedo(x)  # B 3 S S
-        coarse = interpolate(avg_pool2d(own, S // COARSE), size=(S, S), mode="bilinear", align_corners=False)
-        albedo = (coarse + individual * (own - coarse) + self.albedo_template).tanh() / 2 + 0.5
-        v = self.view(x)
-        view = View(turn * TURN * v[:, :3], SHIFT * v[:, 3:] * v.new_tensor([1.0, 1.0, 0.0]))
-        spread = softplus(self.confidence(x) + SURE)
-        return Face(depth, albedo, read_light(self.light(x)), view, spread, residual)
+        tone = _enlarged(avg_pool2d(own, S // TONE), S)
+        albedo = (tone + individual * (own - tone) + self.albedo_template).tanh() / 2 + 0.5
+        v = self.view(small)
+        view = View(
+            TURN * v[:, :3] * torch.stack([turn, turn, torch.ones_like(turn)]),
+            SHIFT * v[:, 3:] * v.new_tensor([1.0, 1.0, 0.0]),
+        )
+        spread = softplus(_enlarged(self.confidence(small), S) + SURE)
+        return Face(depth, albedo, read_light(self.light(small)), view, spread, residual[:, 0])
 
 
 # Adam moves every number by about its learning rate. A number that is multiplied by a rate before it is used moves by
-# that much more or less: the template may run ahead, single photos must not, and gains walk a long valley.
-TEMPLATE_RATE, DEPTH_RATE, GAIN_RATE = 3.0, 0.3, 3.0
+# that much more or less: the template may run ahead, single photos must not, and the balance has a long way to go.
+TEMPLATE_RATE, DEPTH_RATE, BALANCE_RATE = 3.0, 0.3, 3.0
+
+
+def _enlarged(maps: Float[Tensor, "B C s s"], size: int) -> Float[Tensor, "B C size size"]:
+    return interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
 
 
 def read_light(numbers: Float[Tensor, "B 4"]) -> DepthLight:

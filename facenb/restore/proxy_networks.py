@@ -1,8 +1,7 @@
 """The networks of the proxy: small encoders and decoders of 64-pixel photos (book: *Shape from one image by symmetry*).
 
-After Wu et al. 2020, with two changes that training on a laptop asked for. Pictures grow by bilinear doubling and a
-convolution, because transposed convolutions print their grid into a depth map, and normals amplify it. And depth is
-predicted at half resolution, for the same reason.
+After Wu et al. 2020, but pictures grow by bilinear doubling and a convolution, because transposed convolutions print
+their grid into a depth map, and normals amplify it.
 """
 
 from __future__ import annotations
@@ -35,19 +34,19 @@ class MapNetwork(nn.Module):
     where the photo shows it.
     """
 
-    def __init__(self, outputs: int, width: int = 16, size: int = 64, latent: int | None = None, halved: bool = False):
+    def __init__(self, outputs: int, width: int = 16, size: int = 64, latent: int | None = None):
         super().__init__()
         latent = 8 * width if latent is None else latent
         down, channels = _halvings(width, size, norm=True)
         up: list[nn.Module] = [nn.Conv2d(channels, latent, LOWEST), nn.ReLU()]
         up += [nn.ConvTranspose2d(latent, 8 * width, LOWEST), nn.ReLU()]
         channels, side = 8 * width, LOWEST
-        while side < (size // 2 if halved else size):
+        while side < size:
             fewer = max(min(channels // 2, 4 * width), width)
             up += [*_convolution(channels, fewer), _doubling(), *_convolution(fewer, fewer)]
             channels, side = fewer, 2 * side
         last = nn.Conv2d(channels, outputs, 3, padding=1)
-        self.layers = nn.Sequential(*down, *up, last, *([_doubling()] if halved else []))
+        self.layers = nn.Sequential(*down, *up, last)
         start_small(last)
 
     def forward(self, x: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B outputs S S"]:
