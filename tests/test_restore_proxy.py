@@ -7,7 +7,6 @@ import torch
 
 from facenb.depth_light import DepthLight
 from facenb.restore.proxy import (
-    BALANCE_RATE,
     RELIEF,
     SHIFT,
     TURN,
@@ -66,7 +65,7 @@ def test_while_faces_share_their_shape_depth_is_the_template():
     network = Proxy(SMALL)
     with torch.no_grad():
         network.depth.layers[-1].weight.mul_(100)
-        network.albedo.layers[-1].weight.mul_(100)
+        network.detail.layers[-1].weight.mul_(100)
     shared, own = network(photos(), individual=0.0), network(photos(), individual=1.0)
     assert torch.equal(shared.depth[0], shared.depth[1]) and (shared.residual == 0).all()
     assert not torch.allclose(own.depth[0], own.depth[1])
@@ -119,14 +118,16 @@ def test_the_best_spread_is_the_mean_error():
 
 def test_planes_are_smooth():
     y, x = torch.meshgrid(*[torch.arange(8.0)] * 2, indexing="ij")
-    assert roughness((0.3 * x - 0.2 * y)[None]).item() == pytest.approx(0, abs=1e-6)
-    assert roughness((x**2)[None]).item() == pytest.approx(1)  # second difference 2 along one of two axes
+    assert roughness((0.3 * x - 0.2 * y)[None], 8).item() == pytest.approx(0, abs=1e-6)
+    assert roughness((x**2)[None], 8).item() == pytest.approx(1)  # second difference 2 along one of two axes
+    y, x = torch.meshgrid(*[torch.arange(64.0) / 8] * 2, indexing="ij")
+    assert roughness((x**2)[None], 8).item() == pytest.approx(1, rel=1e-4)  # the same surface on a finer grid
 
 
 def test_the_yaw_term_is_off_unless_the_spread_is_given():
     images = photos(4)
-    plain = ProxyTask(Proxy(SMALL)).step(images, torch.Generator())
-    told = ProxyTask(Proxy(SMALL), ProxyLoss(yaw_spread=0.4)).step(images, torch.Generator())
+    plain = ProxyTask(Proxy(SMALL), ProxyLoss(small=0)).step(images, torch.Generator())
+    told = ProxyTask(Proxy(SMALL), ProxyLoss(yaw_spread=0.4, small=0)).step(images, torch.Generator())
     assert "yaw" not in plain.scalars
     spread = told.scalars["yaw spread"]
     assert told.scalars["yaw"] == pytest.approx(5 * (spread - 0.4) ** 2, rel=1e-3)
@@ -134,32 +135,19 @@ def test_the_yaw_term_is_off_unless_the_spread_is_given():
 
 
 def test_individual_shapes_wait_and_the_count_survives():
-    task = ProxyTask(Proxy(SMALL), ProxyLoss(shared=2))
+    task = ProxyTask(Proxy(SMALL), ProxyLoss(shared=2, small=1))
     images = photos()
     for expected in (0.0, 0.0):
         assert task.step(images, torch.Generator()).scalars["individual"] == expected
         task.absorb({})
     assert task.step(images, torch.Generator()).scalars["individual"] > 0
-    fresh = ProxyTask(Proxy(SMALL), ProxyLoss(shared=2))
+    fresh = ProxyTask(Proxy(SMALL), ProxyLoss(shared=2, small=1))
     fresh.load_state_dict(task.state_dict())
     assert fresh.step(images, torch.Generator()).scalars["individual"] > 0
 
 
-def test_the_balance_trades_relief_for_turn():
-    network = Proxy(ProxyOptions(size=16, coarse=8, width=4, border=1.0))
-    before = network(photos())
-    with torch.no_grad():
-        network.balance += 0.1
-    after = network(photos())
-    height = [torch.atanh((f.depth - 1)[:, 1:-1, 1:-1] / RELIEF) for f in (before, after)]
-    factor = math.exp(0.1 * BALANCE_RATE)
-    assert torch.allclose(height[1] * factor, height[0], atol=1e-4)
-    expected = before.view.angles * torch.tensor([factor, factor, 1.0])
-    assert torch.allclose(after.view.angles, expected) and torch.equal(after.view.shift, before.view.shift)
-
-
 def test_a_step_reaches_every_network():
-    task = ProxyTask(Proxy(SMALL), ProxyLoss(shared=0))
+    task = ProxyTask(Proxy(SMALL), ProxyLoss(shared=0, small=0))
     task.step(photos(), torch.Generator()).loss.backward()
     for name, parameter in task.network.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
@@ -168,7 +156,7 @@ def test_a_step_reaches_every_network():
 
 
 def test_training_makes_the_reconstruction_better():
-    task = ProxyTask(Proxy(SMALL), ProxyLoss(shared=10))
+    task = ProxyTask(Proxy(SMALL), ProxyLoss(shared=10, small=20))
     y, x = torch.meshgrid(*[torch.linspace(-1, 1, 16)] * 2, indexing="ij")
     images = torch.stack([0.5 + 0.4 * torch.sin(3 * (x + s)) * torch.cos(2 * y) for s in (-0.2, 0.0, 0.2, 0.4)])
     images = images[:, None].expand(-1, 3, -1, -1).contiguous()
@@ -188,6 +176,17 @@ def test_training_makes_the_reconstruction_better():
 def test_networks_take_photos_of_their_size(size):
     assert VectorNetwork(4, 4, size)(photos(2, size)).shape == (2, 4)
     assert MapNetwork(2, 4, size)(photos(2, size)).shape == (2, 2, size, size)
+
+
+def test_small_photos_get_small_faces_and_others_none():
+    network = Proxy(SMALL)
+    large, small = network(photos()), network(torch.nn.functional.avg_pool2d(photos(), 2))
+    assert small.depth.shape == (3, 8, 8) and small.albedo.shape == (3, 3, 8, 8)
+    assert torch.allclose(small.view.angles, large.view.angles, atol=1e-6)
+    assert torch.allclose(small.light.xy, large.light.xy, atol=1e-6)
+    assert torch.allclose(small.depth[:, 2:-2, 2:-2], large.depth[:, 4:-4:2, 4:-4:2], atol=0.01)
+    with pytest.raises(ValueError, match="16 × 16 or 8 × 8"):
+        network(photos(size=32))
 
 
 def test_pictures_are_pictures():

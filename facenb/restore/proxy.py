@@ -5,13 +5,13 @@ like the photo. Alone that says nothing about shape: a flat picture of a face lo
 come out when canonical depth and albedo are *mirrored*. A mirrored flat picture does not fit a face turned aside or lit
 from the side; a mirrored head does.
 
-What is ours, and why, stands in the chapter; each part has a switch in `ProxyOptions`:
+What is ours, and why, stands in the chapter; each part has a switch in `ProxyOptions`, or in the task:
 
 * a shared template. Depth is template + residual of this photo, albedo likewise. Without it each photo's face is a new
   puzzle, and most get stuck.
 * a convex start. From a plane, hollow and raised faces are equally good, and half of the networks turn inside out.
-* a balance. Twice the relief with half the turn looks almost the same (the bas-relief ambiguity): the loss is a narrow
-  valley, along which a network crawls. One number β, common to all photos, walks it: relief × e^−β, yaw and pitch × e^β.
+* two sizes. Depth, light and view are seen and said in small; only the albedo has a network that sees every pixel. So
+  most of the training can be done on small pictures, four times as many in the same time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from math import radians
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, softplus
 
@@ -36,19 +36,22 @@ RIM = 32  # the outermost 1/RIM of the picture has a fixed depth
 TONE = 4  # side of the albedo's own difference from the template while faces share their shape
 SURE = 0.54  # softplus⁻¹(1): a fresh confidence network says σ = 1
 
+# Adam moves every number by about its learning rate. A number that is multiplied by a rate before it is used moves by
+# that much more or less: the template may run ahead, single photos must not.
+TEMPLATE_RATE, DEPTH_RATE = 3.0, 0.3
+
 
 @dataclass(frozen=True)
 class ProxyOptions:
     """How the proxy is built.
 
     Attributes:
-        size: side of the photos, pixels, a power of two from 8 on.
-        coarse: side at which depth, light, view and confidence are seen and said; only albedo needs every pixel.
+        size: side of the photos, pixels, a power of two.
+        coarse: side at which all but the albedo's detail is seen and said, a power of two from 8 on.
         width: channels of the first convolution.
         bump: relief of the start, a half ellipsoid, in units of the tanh's argument; 0 is a plane.
         border: depth of the picture's rim.
         template: learn a template that all photos share.
-        balance: learn the number β that trades relief for turn.
     """
 
     size: int = 64
@@ -57,7 +60,6 @@ class ProxyOptions:
     bump: float = 0.4
     border: float = 1.06
     template: bool = True
-    balance: bool = True
 
 
 class Face(NamedTuple):
@@ -80,7 +82,10 @@ class Face(NamedTuple):
 
 
 class Proxy(nn.Module):
-    """Φ^d, Φ^a, Φ^l, Φ^ω and the confidence network. `forward` takes photos (B, 3, S, S) in [0, 1] to a `Face`."""
+    """Φ^d, Φ^a, Φ^l, Φ^ω and the confidence network.
+
+    `forward` takes photos in [0, 1] of `options.size`, or of `options.coarse`, to a `Face` of the same size.
+    """
 
     kind = "proxy"
 
@@ -91,47 +96,41 @@ class Proxy(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.depth = MapNetwork(1, w, C)
-            self.albedo = MapNetwork(3, w, S)
+            self.albedo = MapNetwork(3, w, C)
+            self.detail = MapNetwork(3, w, S)
             self.light = VectorNetwork(4, w, C)
             self.view = VectorNetwork(6, w, C)
             self.confidence = MapNetwork(2, max(w // 2, 8), C, latent=4 * w)
         self.depth_template = nn.Parameter(torch.zeros(1, 1, C, C), requires_grad=options.template)
         self.albedo_template = nn.Parameter(torch.zeros(1, 3, S, S), requires_grad=options.template)
-        self.balance = nn.Parameter(torch.zeros(()), requires_grad=options.balance)
-        self.register_buffer("bump", ellipsoid(S) * -options.bump, persistent=False)
-        width = max(S // RIM, 1)
-        rim = torch.ones(S, S, dtype=torch.bool)
-        rim[width:-width, width:-width] = False
-        self.register_buffer("rim", rim, persistent=False)
 
     def forward(self, photo: Float[Tensor, "B 3 S S"], individual: float = 1.0) -> Face:
-        """`individual` in [0, 1] scales this photo's difference from the template, 0 in early training."""
-        x, S = 2 * photo - 1, photo.shape[-1]
-        small = avg_pool2d(x, S // self.options.coarse)
-        turn = (BALANCE_RATE * self.balance).exp()
+        """`individual` in [0, 1] scales this photo's difference from the template, 0 in early training.
+
+        Raises ValueError for photos of another size.
+        """
+        options, S = self.options, photo.shape[-1]
+        if photo.shape[-2] != S or S not in (options.size, options.coarse):
+            sizes = f"{options.size} × {options.size} or {options.coarse} × {options.coarse} pixels"
+            raise ValueError(f"photos of {photo.shape[-2]} × {S} pixels; this network was built for {sizes}")
+        x = 2 * photo - 1
+        small = avg_pool2d(x, S // options.coarse)
         residual = DEPTH_RATE * self.depth(small) * individual  # B 1 C C
-        raw = (_enlarged(residual + TEMPLATE_RATE * self.depth_template, S)[:, 0] + self.bump) / turn
+        raw = _enlarged(residual + TEMPLATE_RATE * self.depth_template, S, "bicubic")[:, 0]
+        raw = raw - options.bump * ellipsoid(S).to(raw)
         raw = raw - raw.mean((1, 2), keepdim=True)
-        depth = torch.where(self.rim, self.options.border, 1 + RELIEF * raw.tanh())
-        own = self.albedo(x)  # B 3 S S
-        tone = _enlarged(avg_pool2d(own, S // TONE), S)
-        albedo = (tone + individual * (own - tone) + self.albedo_template).tanh() / 2 + 0.5
+        depth = torch.where(_rim(S).to(raw.device), options.border, 1 + RELIEF * raw.tanh())
+        own = self.albedo(small)  # B 3 C C
+        tone = _enlarged(avg_pool2d(own, options.coarse // TONE), options.coarse)
+        own = _enlarged(tone + individual * (own - tone), S)
+        if options.size == S:
+            own = own + individual * self.detail(x)
+        template = avg_pool2d(self.albedo_template, options.size // S)
+        albedo = (own + template).tanh() / 2 + 0.5
         v = self.view(small)
-        view = View(
-            TURN * v[:, :3] * torch.stack([turn, turn, torch.ones_like(turn)]),
-            SHIFT * v[:, 3:] * v.new_tensor([1.0, 1.0, 0.0]),
-        )
+        view = View(TURN * v[:, :3], SHIFT * v[:, 3:] * v.new_tensor([1.0, 1.0, 0.0]))
         spread = softplus(_enlarged(self.confidence(small), S) + SURE)
         return Face(depth, albedo, read_light(self.light(small)), view, spread, residual[:, 0])
-
-
-# Adam moves every number by about its learning rate. A number that is multiplied by a rate before it is used moves by
-# that much more or less: the template may run ahead, single photos must not, and the balance has a long way to go.
-TEMPLATE_RATE, DEPTH_RATE, BALANCE_RATE = 3.0, 0.3, 3.0
-
-
-def _enlarged(maps: Float[Tensor, "B C s s"], size: int) -> Float[Tensor, "B C size size"]:
-    return interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
 
 
 def read_light(numbers: Float[Tensor, "B 4"]) -> DepthLight:
@@ -151,5 +150,19 @@ def reconstruct(face: Face) -> Rendering:
 
 def ellipsoid(size: int) -> Float[Tensor, "size size"]:
     """Height of half an ellipsoid over the picture, in [0, 1]; narrower than the picture and taller."""
-    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    y, x = torch.meshgrid(*[(2 * torch.arange(size) + 1) / size - 1] * 2, indexing="ij")  # pixel centres in (−1, 1)
     return (1 - (x / 0.85) ** 2 - (y / 1.1) ** 2).clamp(min=0).sqrt()
+
+
+def _rim(size: int) -> Bool[Tensor, "size size"]:
+    width = max(size // RIM, 1)
+    rim = torch.ones(size, size, dtype=torch.bool)
+    rim[width:-width, width:-width] = False
+    return rim
+
+
+def _enlarged(maps: Float[Tensor, "B C s s"], size: int, mode: str = "bilinear") -> Float[Tensor, "B C size size"]:
+    """Bicubic where normals are taken of it: they would show the creases of a bilinear surface."""
+    if maps.shape[-1] == size:
+        return maps
+    return interpolate(maps, size=(size, size), mode=mode, align_corners=False)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from facenb.restore.proxy import RELIEF, Proxy, mirrored, reconstruct
 from facenb.task import StepResult
@@ -35,6 +36,7 @@ class ProxyLoss:
         yaw_spread: standard deviation of yaw over the photos, radians, if it is known; 0: it is not.
         yaw_weight: of the squared difference to it.
         shared: steps in which all photos share the template's shape.
+        small: steps on small pictures.
     """
 
     mirror: float = 0.5
@@ -42,7 +44,8 @@ class ProxyLoss:
     individual: float = 2.0
     yaw_spread: float = 0.0
     yaw_weight: float = 5.0
-    shared: int = 1000
+    shared: int = 2500
+    small: int = 6000
 
 
 class ProxyTask:
@@ -51,18 +54,24 @@ class ProxyTask:
     name = "proxy"
 
     def __init__(self, network: Proxy, loss: ProxyLoss = ProxyLoss()):
-        self.network, self.weights = network, loss
+        self.network, self.weights, self.network_options = network, loss, network.options
         self.taken = 0  # steps
         self.about: dict[str, Any] = {"network": "proxy", **vars(network.options), **vars(loss)}
 
     def step(self, images: Float[Tensor, "B 3 S S"], generator: torch.Generator) -> StepResult:
-        w = self.weights
+        w, options = self.weights, self.network_options
+        if self.taken < w.small:
+            images = avg_pool2d(images, options.size // options.coarse)
         face = self.network(images, individual=float(self.taken >= w.shared))
         straight, flipped = reconstruct(face), reconstruct(mirrored(face))
         seen = straight.mask & flipped.mask
         first = laplace(straight.image, face.spread[:, 0], images, seen)
         second = laplace(flipped.image, face.spread[:, 1], images, seen)
-        parts = {"photo": first, "mirror": w.mirror * second, "smooth": w.smooth * roughness(face.depth) / RELIEF}
+        parts = {
+            "photo": first,
+            "mirror": w.mirror * second,
+            "smooth": w.smooth * roughness(face.depth, options.coarse) / RELIEF,
+        }
         parts["individual"] = w.individual * face.residual.square().mean()
         yaw = face.view.angles[:, 0]
         if w.yaw_spread:
@@ -98,11 +107,11 @@ def laplace(
     return ((each * w).sum((1, 2, 3)) / (3 * w.sum((1, 2, 3)) + 1)).mean()
 
 
-def roughness(depth: Float[Tensor, "B S S"]) -> Float[Tensor, ""]:
-    """Mean second difference of depth, along rows and columns; a plane has none."""
+def roughness(depth: Float[Tensor, "B S S"], side: int) -> Float[Tensor, ""]:
+    """Mean second difference of depth along rows and columns, as if there were `side` of them; a plane has none."""
     rows = depth[:, 2:] - 2 * depth[:, 1:-1] + depth[:, :-2]
     columns = depth[:, :, 2:] - 2 * depth[:, :, 1:-1] + depth[:, :, :-2]
-    return (rows.abs().mean() + columns.abs().mean()) / 2
+    return (depth.shape[-1] / side) ** 2 * (rows.abs().mean() + columns.abs().mean()) / 2
 
 
 def _error(image: Tensor, photo: Tensor, seen: Tensor) -> float:
