@@ -11,8 +11,17 @@ In a notebook with a kernel the figure's traits are bound both ways: `face.ident
 from facenb.widgets.by_hand import LeastSquaresByHand
 from facenb.widgets.camera import CameraFigure
 from facenb.widgets.explorer import FaceExplorer
+from facenb.widgets.flattening import FlatteningFigure
 from facenb.widgets.light import LightFigure
 from facenb.widgets.live_figure import LiveFigure
 from facenb.widgets.portrait import Portrait
 
-__all__ = ["CameraFigure", "FaceExplorer", "LeastSquaresByHand", "LightFigure", "LiveFigure", "Portrait"]
+__all__ = [
+    "CameraFigure",
+    "FaceExplorer",
+    "FlatteningFigure",
+    "LeastSquaresByHand",
+    "LightFigure",
+    "LiveFigure",
+    "Portrait",
+]

@@ -77,6 +77,11 @@ def face_file(
     return write_file(header, mesh.triangles, tables)
 
 
+def layout(model: MorphableModel, flattening: Flattening) -> Float[np.ndarray, "2 W"]:
+    """u and v of the file's vertices in a flattening: the model's own, and those of the dark of the mouth."""
+    return _with_dark_mouth(model.truncate(0, 0, 0), flattening).uv.T
+
+
 def mesh_file(
     name: str,
     vertices: Float[Tensor, "W 3"],

@@ -4,11 +4,12 @@ import { byHand } from "./by_hand.js";
 import { camera } from "./camera.js";
 import { explorer } from "./explorer.js";
 import { readFace } from "./face_file.js";
+import { flattening } from "./flattening.js";
 import { gpu } from "./gpu.js";
 import { light } from "./light.js";
 import { portrait } from "./portrait.js";
 
-const FIGURES = { byHand, camera, explorer, light, portrait };
+const FIGURES = { byHand, camera, explorer, flattening, light, portrait };
 const faces = new Map(); // name of the file → promise of the face
 
 /** A model without a kernel: the same calls as anywidget's. */
