@@ -14,7 +14,9 @@ from facenb.widgets.explorer import FaceExplorer
 from facenb.widgets.flattening import FlatteningFigure
 from facenb.widgets.light import LightFigure
 from facenb.widgets.live_figure import LiveFigure
+from facenb.widgets.page_figure import PageFigure
 from facenb.widgets.portrait import Portrait
+from facenb.widgets.replay import TrainingReplay
 
 __all__ = [
     "CameraFigure",
@@ -23,5 +25,7 @@ __all__ = [
     "LeastSquaresByHand",
     "LightFigure",
     "LiveFigure",
+    "PageFigure",
     "Portrait",
+    "TrainingReplay",
 ]

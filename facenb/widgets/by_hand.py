@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import traitlets
 
-from facenb.widgets.live_figure import LiveFigure, Numbers
+from facenb.widgets.live_figure import LiveFigure
+from facenb.widgets.page_figure import Numbers
 
 
 class LeastSquaresByHand(LiveFigure):

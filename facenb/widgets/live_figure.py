@@ -1,28 +1,19 @@
-"""What all live figures have in common: state that Python and the page both read and write (book: *Live figures*).
+"""Figures of a face: its coefficients, light, pose and camera as traits (book: *Live figures*).
 
-In a chapter of the rendered book a figure is html that needs no kernel. In a notebook with a kernel it is an anywidget
-over the same script, and its traits follow the reader's hand: move a slider, and `figure.identity` has changed; assign
-to `figure.pose`, and the face turns.
+Move a slider, and `figure.identity` has changed; assign to `figure.pose`, and the face turns.
 """
 
 from __future__ import annotations
 
 import io
-import itertools
-import os
 from functools import cache
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import anywidget
-import numpy as np
 import torch
-import traitlets
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from facenb.atomic import atomic_path
 from facenb.camera import Camera
 from facenb.flatten import Flattening, flatten
 from facenb.lighting import lamp
@@ -30,41 +21,17 @@ from facenb.morphable_model import MorphableModel
 from facenb.open_model import named_expressions, open_model
 from facenb.pictures import DARK_MOUTH, Picture, render_face
 from facenb.rotation import rotation_from_angles
-from facenb.widgets.bundle import script
 from facenb.widgets.component_names import component_names
 from facenb.widgets.face_file import face_file
-from facenb.widgets.page import Shared, figure_html, page_html
+from facenb.widgets.page_figure import Numbers, PageFigure
 
-IN_BOOK = "FACENB_BOOK"  # environment variable: figures are pages, whatever kernel runs
 COMPONENTS = (40, 30, 20)  # identity, expression, albedo: what a page carries
 EXPRESSIONS = ("smile", "jaw open", "blink", "brows up", "frown", "pucker")
 MARGIN, DISTANCE = 0.06, 700.0  # of the first view: free border, and mm
 STILL = 400  # px
 
-_shared = Shared()
-_number = itertools.count(1)
 
-
-class Numbers(traitlets.TraitType):
-    """Numbers of a given shape, with −1 for any length, kept as (nested) lists. Takes tensors, arrays and sequences."""
-
-    def __init__(self, default: Any, shape: tuple[int, ...], **kwargs: Any):
-        super().__init__(default, **kwargs)
-        self.shape = shape
-        self.info_text = f"finite numbers of shape {shape}"
-
-    def validate(self, obj: Any, value: Any) -> list:
-        try:
-            array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, np.float64)
-        except (TypeError, ValueError):
-            self.error(obj, value)
-        fits = array.ndim == len(self.shape) and all(s in (-1, n) for s, n in zip(self.shape, array.shape, strict=True))
-        if not fits or not np.isfinite(array).all():
-            self.error(obj, value)
-        return array.tolist()
-
-
-class LiveFigure(traitlets.HasTraits):
+class LiveFigure(PageFigure):
     """A face that lives in the page and in the notebook. Base class; see the figures in `facenb.widgets`.
 
     Traits, all of which may be assigned and observed:
@@ -83,9 +50,6 @@ class LiveFigure(traitlets.HasTraits):
     Raises traitlets.TraitError for a trait of the wrong shape or an unknown one.
     """
 
-    figure: ClassVar[str]
-    alt: ClassVar[str]
-
     identity = Numbers([], (-1,))
     expression = Numbers([], (-1,))
     albedo = Numbers([], (-1,))
@@ -94,17 +58,11 @@ class LiveFigure(traitlets.HasTraits):
     camera = Numbers(None, (4,))
 
     def __init__(self, model: MorphableModel | None = None, flattening: Flattening | None = None, **state: Any):
-        unknown = sorted(set(state) - set(self.trait_names()))
-        if unknown:
-            raise traitlets.TraitError(
-                f"{type(self).__name__} has no {unknown[0]!r}; it has {', '.join(self.trait_names())}"
-            )
         self._model = model if model is not None else open_model_cached()
         self._flattening = flattening
         state.setdefault("light", default_light())
         state.setdefault("camera", first_camera(self._model))
         super().__init__(**state)
-        self._widget: anywidget.AnyWidget | None = None
 
     @property
     def file(self) -> tuple[str, bytes]:
@@ -113,18 +71,9 @@ class LiveFigure(traitlets.HasTraits):
             return _open_file()
         return _file_of(self._model, self._flattening or flatten(self._model))
 
-    @property
-    def widget(self) -> anywidget.AnyWidget:
-        """The anywidget that stands for this figure in a notebook; its traits and the figure's are the same."""
-        if self._widget is None:
-            self._widget = _widget_for(self)
-        return self._widget
-
     def state(self) -> dict[str, Any]:
         """All that the page needs besides the face file."""
-        return {"figure": self.figure, "face": self.file[0]} | {
-            name: getattr(self, name) for name in self.trait_names()
-        }
+        return super().state() | {"face": self.file[0]}
 
     def camera_at(self, width: int, height: int) -> Camera:
         """The figure's camera for a picture of so many pixels, as `facenb`'s own renderer takes it."""
@@ -158,30 +107,12 @@ class LiveFigure(traitlets.HasTraits):
             mouth=DARK_MOUTH, background=background, antialias=antialias,
         )  # fmt: skip
 
-    def html(self, shared: Shared | None = None) -> str:
-        """The figure as html without a kernel; `shared` knows what the page has already."""
-        name, data = self.file
-        scripts = (shared or Shared()).scripts({name: data})
-        return figure_html(f"facenb-{next(_number)}", self.state(), self._still(), self.alt, scripts)
-
-    def save(self, path: str | Path) -> Path:
-        """Write a page that shows the figure, in one file that may be sent to anybody."""
-        path = Path(path)
-        with atomic_path(path) as unfinished:
-            unfinished.write_text(page_html(self.alt, [self.html()]), encoding="utf-8")
-        return path
-
     def _still(self) -> bytes:
         picture, _ = self.picture(STILL, STILL, background=(0.95, 0.945, 0.935))
         file = io.BytesIO()
         array = (255 * picture.permute(1, 2, 0)).round().byte().numpy()
         Image.fromarray(array).save(file, "JPEG", quality=82)
         return file.getvalue()
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        if os.environ.get(IN_BOOK):
-            return {"text/html": self.html(_shared), "text/plain": repr(self)}
-        return self.widget._repr_mimebundle_()
 
 
 def default_light() -> list[list[float]]:
@@ -220,17 +151,3 @@ def _file_of(
 
 def _counts(model: MorphableModel) -> tuple[int, int, int]:
     return model.n_identity, model.n_expression, model.n_albedo
-
-
-def _widget_for(figure: LiveFigure) -> anywidget.AnyWidget:
-    _, data = figure.file
-    fixed = {"_esm": script(), "_face_file": traitlets.Bytes(data).tag(sync=True)}
-    for key, value in figure.state().items():
-        trait = figure.traits().get(key)
-        fixed[key] = (
-            traitlets.Any(value).tag(sync=True) if trait is None else Numbers(value, trait.shape).tag(sync=True)
-        )
-    widget = type(type(figure).__name__, (anywidget.AnyWidget,), fixed)()
-    for key in figure.trait_names():
-        traitlets.link((figure, key), (widget, key))
-    return widget

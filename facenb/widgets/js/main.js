@@ -8,8 +8,10 @@ import { flattening } from "./flattening.js";
 import { gpu } from "./gpu.js";
 import { light } from "./light.js";
 import { portrait } from "./portrait.js";
+import { replay } from "./replay.js";
 
 const FIGURES = { byHand, camera, explorer, flattening, light, portrait };
+const PICTURES = { replay }; // need neither a face nor WebGL
 const faces = new Map(); // name of the file → promise of the face
 
 /** A model without a kernel: the same calls as anywidget's. */
@@ -25,26 +27,28 @@ class PageModel {
 }
 
 async function begin(model, el, key, bytes) { // bytes: or a promise of them
+  const figure = model.get("figure");
+  if (figure in PICTURES) return PICTURES[figure]({ model, el });
   if (!gpu()) {
     if (!el.querySelector(".still")) el.append("This figure needs WebGL 2, which this browser does not offer.");
     return () => {};
   }
   if (!faces.has(key)) faces.set(key, Promise.resolve(bytes).then(readFace));
   const face = await faces.get(key);
-  return FIGURES[model.get("figure")]({ model, el, face });
+  return FIGURES[figure]({ model, el, face });
 }
 
 /** In a page. shared(name) promises what its figures have in common. */
 export async function mount(el, state, shared) {
   const model = new PageModel(state);
   el.facenbModel = model;
-  return begin(model, el, state.face, shared(state.face));
+  return begin(model, el, state.face, state.face && shared(state.face));
 }
 
 /** In JupyterLab. */
 async function render({ model, el }) {
   const data = model.get("_face_file");
-  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const bytes = data && new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return begin(model, el, model.get("face"), bytes);
 }
 
