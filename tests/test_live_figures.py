@@ -1,6 +1,7 @@
 """The live figures in a real browser: pictures as the package draws them, alive under mouse and keyboard."""
 
 import functools
+import gzip
 import http.server
 import re
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from live_page import pixels_of, random_state, shown, visit
+from live_page import pixels_of, random_state, shown, trait, visit
 from scipy.ndimage import binary_erosion
 
 from facenb.camera import decompose, project
@@ -20,7 +21,15 @@ from facenb.normals import vertex_normals
 from facenb.open_model import open_model
 from facenb.pictures import portrait_camera, render_face
 from facenb.uv_model import uv_model
-from facenb.widgets import FaceExplorer, LeastSquaresByHand, LightFigure, Portrait
+from facenb.widgets import (
+    CameraFigure,
+    FaceExplorer,
+    FlatteningFigure,
+    LeastSquaresByHand,
+    LightFigure,
+    Portrait,
+    TrainingReplay,
+)
 from facenb.widgets.live_figure import COMPONENTS
 
 
@@ -55,6 +64,10 @@ def pages(tmp_path_factory, portrait) -> Path:
     portrait.save(folder / "portrait.html")
     by_hand().save(folder / "by_hand.html")
     LightFigure().save(folder / "light.html")
+    CameraFigure().save(folder / "camera.html")
+    FlatteningFigure().save(folder / "flattening.html")
+    grey = torch.rand(2, 3, 3, 16, 16)
+    TrainingReplay([0, 10], grey[0], {"overlay": grey}, [(0, 1.0), (10, 0.5)]).save(folder / "replay.html")
     return folder
 
 
@@ -87,6 +100,35 @@ def test_the_page_and_the_package_draw_the_same_face(browser, pages):
         assert off < 0.004, "another outline"
     assert max(errors) <= 2 and not wrong, (errors, wrong)
     page.close()
+
+
+ALL = ("by_hand", "camera", "explorer", "flattening", "light", "portrait", "replay")
+
+
+@pytest.mark.parametrize("address", ["file", "http"])
+@pytest.mark.parametrize("name", ALL)
+def test_every_figure_lives_from_a_disk_and_from_a_server(browser, pages, home, name, address):
+    """Drawn, without an error and without a request that leaves the page, and alive under the keyboard."""
+    page, wrong = visit(browser, f"{home if address == 'http' else f'file://{pages}'}/{name}.html")
+    drawn = "[...document.querySelectorAll('canvas')].reduce((n, c) => n + Number(c.dataset.drawn ?? 0), 0)"
+    page.wait_for_timeout(100)
+    before = page.evaluate(drawn)
+    slider = page.locator(".facenb-live input[type=range]").first
+    slider.focus()
+    page.keyboard.press("ArrowLeft")  # one of the two moves it, wherever it stands
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"{drawn} > {before}", timeout=20_000)
+    assert page.locator("canvas:not([aria-label])").count() == 0, "a canvas without a name"
+    unnamed = "[...document.querySelectorAll('.facenb-live :is(input, select, button)')].filter(e =>"
+    unnamed += " !e.labels?.length && !e.getAttribute('aria-label') && !e.textContent.trim()).length"
+    assert page.evaluate(unnamed) == 0, "a control without a name"
+    assert not wrong, wrong
+    page.close()
+
+
+def test_the_figures_of_a_page_weigh_less_than_a_megabyte_and_a_half(pages):
+    for name in ALL:
+        assert len(gzip.compress((pages / f"{name}.html").read_bytes())) <= 1.5 * 2**20, name
 
 
 def brightness(pixels: np.ndarray) -> tuple[float, float]:
@@ -224,6 +266,17 @@ def test_least_squares_in_the_page_are_numpy_s(browser, pages):
     page.mouse.move(box["x"] + k * x + 20, box["y"] + k * y + 10, steps=3)
     page.mouse.up()
     assert np.abs(np.array(page.evaluate(get, "inverse_camera")) - found).max() > 0.1
+    assert not wrong, wrong
+    page.close()
+
+
+def test_the_light_that_a_figure_begins_with_is_that_of_its_sliders(browser, pages):
+    page, wrong = visit(browser, f"file://{pages}/light.html", reduced_motion="reduce")
+    first = np.array(trait(page, "light"))
+    page.get_by_role("button", name="from the front").press("Enter")
+    np.testing.assert_allclose(trait(page, "light"), first, atol=1e-6)
+    page.get_by_role("button", name="from above").press("Enter")
+    assert np.abs(np.array(trait(page, "light")) - first).max() > 0.1
     assert not wrong, wrong
     page.close()
 

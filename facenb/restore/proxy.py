@@ -32,7 +32,7 @@ from facenb.restore.warp import Rendering, render_view
 
 RELIEF = 0.1  # canonical depth lies in 1 ± RELIEF
 TURN, SHIFT = radians(60), 0.1  # largest angle (radians) and shift that the view network can say
-RIM = 32  # the outermost 1/RIM of the picture has a fixed depth
+RIM = 32  # the outermost 1/RIM of the picture at the left and the right has a fixed depth
 TONE = 4  # side of the albedo's own difference from the template while faces share their shape
 SURE = 0.54  # softplus⁻¹(1): a fresh confidence network says σ = 1
 
@@ -50,7 +50,7 @@ class ProxyOptions:
         coarse: side at which all but the albedo's detail is seen and said, a power of two from 8 on.
         width: channels of the first convolution.
         bump: relief of the start, a half ellipsoid, in units of the tanh's argument; 0 is a plane.
-        border: depth of the picture's rim.
+        border: depth of the picture's left and right rim.
         template: learn a template that all photos share.
     """
 
@@ -155,9 +155,10 @@ def ellipsoid(size: int) -> Float[Tensor, "size size"]:
 
 
 def _rim(size: int) -> Bool[Tensor, "size size"]:
+    """At the sides only: foreheads and chins may be cut by the picture, and then have no rim there."""
     width = max(size // RIM, 1)
     rim = torch.ones(size, size, dtype=torch.bool)
-    rim[width:-width, width:-width] = False
+    rim[:, width:-width] = False
     return rim
 
 
