@@ -33,8 +33,7 @@ from facenb.widgets import (
 from facenb.widgets.live_figure import COMPONENTS
 
 
-@pytest.fixture(scope="module")
-def portrait() -> Portrait:
+def rendered_portrait() -> Portrait:
     """Of a rendered person, whose fit is exact."""
     model = open_model().truncate(10, 5, 10)
     camera = portrait_camera(model, 256, 256, yaw=0.3)
@@ -49,6 +48,11 @@ def portrait() -> Portrait:
     landmarks = (X @ camera.K.T)[:, :2] / X[:, 2:]
     fit = PortraitFit(camera, who, act, skin, light, landmarks, {"colour_median": 0.02})
     return Portrait(photo, fit, model, uv_model(model, flatten(model), 160), photo_alt="somebody")
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Portrait:
+    return rendered_portrait()
 
 
 def by_hand() -> LeastSquaresByHand:
