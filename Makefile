@@ -33,8 +33,9 @@ lab: $(INSTALLED)
 	@$(BIN)/python -m facenb.heads
 	@JUPYTER_CONFIG_PATH=book/_lab $(BIN)/jupyter lab book/index.md # chapters open as notebooks on a double click
 
-bench: $(INSTALLED)
+bench: $(INSTALLED) browser
 	@$(BIN)/python -m benchmarks.run
+	@$(BIN)/python -m benchmarks.live_figures
 
 serve:
 	@test -f _build/html/index.html || { echo "make serve: there is no book yet; type 'make book' first"; exit 1; }

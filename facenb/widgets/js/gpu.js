@@ -173,10 +173,11 @@ export class Surface {
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.deformed);
     gl.useProgram(p.program);
     ["mean", "meanAlbedo", "shape", "albedo"].forEach((name, i) => bind(gl, p, name, i, t[name]));
-    gl.uniform4fv(p["m[0]"], padded(m));
-    gl.uniform4fv(p["h[0]"], padded(h));
-    gl.uniform1i(p.nShape, m.length);
-    gl.uniform1i(p.nAlbedo, h.length);
+    for (const [name, count, list] of [["m[0]", "nShape", m], ["h[0]", "nAlbedo", h]]) {
+      const some = list.flatMap((x, k) => (x ? [x, k] : []));
+      gl.uniform4fv(p[name], Float32Array.from({ length: 2 * MOST }, (_, i) => some[i] ?? 0));
+      gl.uniform1i(p[count], some.length / 2);
+    }
     gl.uniform1f(p.stepShape, face.steps.shape);
     gl.uniform1f(p.stepAlbedo, face.steps.albedo);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
@@ -326,8 +327,6 @@ function bind(gl, p, name, unit, texture) {
   gl.bindTexture(array ? gl.TEXTURE_2D_ARRAY : gl.TEXTURE_2D, texture);
   gl.uniform1i(p[name], unit);
 }
-
-const padded = (list) => Float32Array.from({ length: MOST }, (_, i) => list[i] ?? 0);
 
 /** {program, and the place of each of its uniforms}. */
 function program(gl, vertex, fragment) {

@@ -1,7 +1,7 @@
 // The shaders. Tables over the vertices are textures of WIDE columns: vertex i lies at (i % WIDE, i / WIDE).
 
 export const WIDE = 128;
-export const MOST = 128; // components; 32 vec4 of uniforms each for shape and albedo
+export const MOST = 128; // components; 64 vec4 of uniforms each for shape and albedo
 
 const HEAD = `#version 300 es
 precision highp float; precision highp int; precision highp isampler2DArray; precision highp usampler2DArray;
@@ -12,16 +12,23 @@ ivec2 place(int i) { return ivec2(i % ${WIDE}, i / ${WIDE}); }
 export const FULL = `${HEAD}
 void main() { gl_Position = vec4(vec2(gl_VertexID == 1 ? 3 : -1, gl_VertexID == 2 ? 3 : -1), 0, 1); }`;
 
-// X = a + B m and albedo = c + D h, for every vertex
+// X = a + B m and albedo = c + D h, for every vertex; m and h as pairs of a number that is not zero and its component
 export const DEFORM = `${HEAD}
 uniform sampler2D mean, meanAlbedo; uniform isampler2DArray shape, albedo;
-uniform vec4 m[${MOST / 4}], h[${MOST / 4}]; uniform int nShape, nAlbedo; uniform float stepShape, stepAlbedo;
+uniform vec4 m[${MOST / 2}], h[${MOST / 2}]; uniform int nShape, nAlbedo; uniform float stepShape, stepAlbedo;
 layout(location = 0) out vec4 X; layout(location = 1) out vec4 colour;
+vec2 pair(vec4 two, int k) { return k % 2 == 0 ? two.xy : two.zw; }
 void main() {
   ivec2 at = ivec2(gl_FragCoord.xy);
   vec3 x = vec3(0), c = vec3(0);
-  for (int k = 0; k < nShape; k++) x += m[k / 4][k % 4] * vec3(texelFetch(shape, ivec3(at, k), 0).xyz);
-  for (int k = 0; k < nAlbedo; k++) c += h[k / 4][k % 4] * vec3(texelFetch(albedo, ivec3(at, k), 0).xyz);
+  for (int k = 0; k < nShape; k++) {
+    vec2 p = pair(m[k / 2], k);
+    x += p.x * vec3(texelFetch(shape, ivec3(at, int(p.y)), 0).xyz);
+  }
+  for (int k = 0; k < nAlbedo; k++) {
+    vec2 p = pair(h[k / 2], k);
+    c += p.x * vec3(texelFetch(albedo, ivec3(at, int(p.y)), 0).xyz);
+  }
   X = vec4(texelFetch(mean, at, 0).xyz + stepShape * x, 1);
   colour = vec4(texelFetch(meanAlbedo, at, 0).xyz + stepAlbedo * c, 1);
 }`;
