@@ -23,15 +23,8 @@ from facenb.augment import invert, warp
 from facenb.camera import Camera, resize
 from facenb.config import ConfigError
 from facenb.export_command import write_mesh
-from facenb.face_finder import (
-    FaceJudge,
-    FinderOptions,
-    FoundFace,
-    box_similarities,
-    cut_out,
-    find_face,
-    improve_crops,
-)
+from facenb.face_finder import FinderOptions, FoundFace, box_similarities, cut_out, find_face, improve_crops
+from facenb.face_judge import FaceJudge
 from facenb.fit_command import side_by_side
 from facenb.fit_result import FitFile, PortraitFit, write_fit
 from facenb.model_source import OPEN, load_model

@@ -92,7 +92,7 @@ class Refined:
 
 
 @dataclass(frozen=True)
-class _State:
+class RefinementState:
     """A face with all that its linearisation needs."""
 
     pose: Pose
@@ -138,10 +138,10 @@ def refine(
         usual: the shape that the prior prefers, for all or for each; None is the model's mean, which smiles too little.
         trace: called with the number of each step and the best face so far.
     """
-    return _refined(_Problem(points, image, confidence, options, usual).descend(pose, m, trace))
+    return as_refined(RefinementProblem(points, image, confidence, options, usual).descend(pose, m, trace))
 
 
-class _Problem:
+class RefinementProblem:
     """One batch of photos, and what is asked of them."""
 
     def __init__(self, points: FacePoints, image: Tensor, confidence: Tensor, options: RefinementOptions, usual=None):
@@ -158,7 +158,7 @@ class _Problem:
         sizes = (N_POSE - 1, 1, points.n_shape, 27, points.n_albedo)
         self.prior = torch.cat([image.new_full((n,), w) for n, w in zip(sizes, weights, strict=True)])
 
-    def descend(self, pose: Pose, m: Tensor, trace: Callable[[int, Refined], None] | None) -> _State:
+    def descend(self, pose: Pose, m: Tensor, trace: Callable[[int, Refined], None] | None) -> RefinementState:
         """The best state of all that the steps lead to."""
         state = self.evaluate(pose, m, *self.first_light(pose, m))
         damping = self.white.new_full((len(m),), self.options.damping)
@@ -169,10 +169,10 @@ class _Problem:
                 damping = torch.where(better, damping * EASIER, damping * HARDER).clamp(*DAMPING)
                 state = _choose(better, proposed, state)
             if trace is not None:
-                trace(step, _refined(state))
+                trace(step, as_refined(state))
         return state
 
-    def better(self, a: _State, b: _State) -> Bool[Tensor, " B"]:
+    def better(self, a: RefinementState, b: RefinementState) -> Bool[Tensor, " B"]:
         return a.energy < b.energy
 
     def _seen(self, pose: Pose, m: Tensor) -> tuple[Tensor, ...]:
@@ -201,7 +201,7 @@ class _Problem:
             J = self._colour_columns(i * row, F, row)
             b = (points.albedo_mean * row).flatten(1)  # B 3K
             pull = torch.cat([self.white.flatten(1), i.new_zeros(len(i), points.n_albedo)], 1) * prior
-            answer = _solve(J.mT @ J, (J.mT @ b[..., None])[..., 0] + pull, prior.expand(len(i), -1))
+            answer = solve_damped(J.mT @ J, (J.mT @ b[..., None])[..., 0] + pull, prior.expand(len(i), -1))
             l, h = answer[:, :27].unflatten(1, (3, 9)), answer[:, 27:]
             inverse = (F @ l.mT).clamp_min(DARKEST)
             residual = (i - points.colours(h).clamp_min(0) / inverse).square().mean(-1)
@@ -217,7 +217,7 @@ class _Problem:
         torch.mul(self.points.albedo, -albedo[..., None], out=J[..., 27:])
         return J.flatten(1, 2)
 
-    def evaluate(self, pose: Pose, m: Tensor, l: Tensor, h: Tensor) -> _State:
+    def evaluate(self, pose: Pose, m: Tensor, l: Tensor, h: Tensor) -> RefinementState:
         """Residuals, robust weights and energy of a face. The light's prior, weak, steers steps but has no energy."""
         o = self.options
         x, U, colour, slope, N, F, weight = self._seen(pose, m)
@@ -233,9 +233,9 @@ class _Problem:
         prior = prior + o.shape_prior * self.prior_distance * (pose.log_distance - math.log(o.distance)).square()
         weight = weight / (1 + t / cut) ** 2
         now = (x, U, colour, slope, N, F, albedo, inverse, residual, sigma, weight, data, total, (data + prior) / total)
-        return _State(pose, m, l, h, *now)
+        return RefinementState(pose, m, l, h, *now)
 
-    def linearise(self, s: _State) -> tuple[Float[Tensor, "B 3K n"], Float[Tensor, "B 3K"]]:
+    def linearise(self, s: RefinementState) -> tuple[Float[Tensor, "B 3K n"], Float[Tensor, "B 3K"]]:
         """J and r, rows weighted; columns: pose 7, m, l 27, h. m moves a point and turns it in the light."""
         row = s.weight.sqrt() / s.sigma  # B K
         g = s.slope * row[..., None, None]  # B K 3 2
@@ -247,20 +247,20 @@ class _Problem:
         J = torch.cat([J_pose.flatten(1, 2), J_shape.flatten(1, 2), J_colour], -1)  # B 3K n
         return J, (s.residual * row[..., None]).flatten(1)
 
-    def away(self, s: _State) -> Float[Tensor, "B n"]:
+    def away(self, s: RefinementState) -> Float[Tensor, "B n"]:
         """How far every unknown is from what the prior prefers."""
         distance = s.pose.log_distance[:, None] - math.log(self.options.distance)
         shape, light = s.m - self.usual, (s.l - self.white).flatten(1)
         return torch.cat([s.m.new_zeros(len(s.m), N_POSE - 1), distance, shape, light, s.h], 1)
 
-    def step(self, s: _State, damping: Tensor) -> tuple[Pose, Tensor, Tensor, Tensor]:
+    def step(self, s: RefinementState, damping: Tensor) -> tuple[Pose, Tensor, Tensor, Tensor]:
         """One damped Gauss–Newton step for everything."""
         J, r = self.linearise(s)
         A = J.mT @ J
         b = -(J.mT @ r[..., None])[..., 0] - self.prior * self.away(s)
-        return self.moved(s, _solve(A, b, self.prior + damping[:, None] * A.diagonal(dim1=1, dim2=2)))
+        return self.moved(s, solve_damped(A, b, self.prior + damping[:, None] * A.diagonal(dim1=1, dim2=2)))
 
-    def moved(self, s: _State, delta: Float[Tensor, "B n"]) -> tuple[Pose, Tensor, Tensor, Tensor]:
+    def moved(self, s: RefinementState, delta: Float[Tensor, "B n"]) -> tuple[Pose, Tensor, Tensor, Tensor]:
         """Pose, m, l and h after a step, no unknown farther than a step may go."""
         d_m, d_l, d_h = delta[:, N_POSE:].split([self.points.n_shape, 27, self.points.n_albedo], 1)
         return (
@@ -271,7 +271,9 @@ class _Problem:
         )
 
 
-def _solve(A: Float[Tensor, "B n n"], b: Float[Tensor, "B n"], ridge: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
+def solve_damped(
+    A: Float[Tensor, "B n n"], b: Float[Tensor, "B n"], ridge: Float[Tensor, "B n"]
+) -> Float[Tensor, "B n"]:
     """(A + diag ridge)⁻¹ b in float64, columns scaled to unit length first."""
     A = A.double() + torch.diag_embed(ridge.double() + 1e-9)
     size = A.diagonal(dim1=1, dim2=2).rsqrt()
@@ -289,14 +291,14 @@ def _slopes(i: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B 3 H W"], Floa
     return gx, gy
 
 
-def _choose(take: Tensor, a: _State, b: _State) -> _State:
+def _choose(take: Tensor, a: RefinementState, b: RefinementState) -> RefinementState:
     def pick(x, y):
         if isinstance(x, Pose):
             return Pose(*(pick(getattr(x, f.name), getattr(y, f.name)) for f in fields(Pose)))
         return torch.where(take.reshape(-1, *[1] * (x.ndim - 1)), x, y)
 
-    return _State(*(pick(getattr(a, f.name), getattr(b, f.name)) for f in fields(_State)))
+    return RefinementState(*(pick(getattr(a, f.name), getattr(b, f.name)) for f in fields(RefinementState)))
 
 
-def _refined(s: _State) -> Refined:
+def as_refined(s: RefinementState) -> Refined:
     return Refined(s.pose, s.m, s.l, s.h, s.pixels, s.residual.square().mean(-1).sqrt(), s.weight.clamp(0, 1), s.energy)

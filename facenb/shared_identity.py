@@ -27,7 +27,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from facenb.face_points import FacePoints
-from facenb.refinement import DEFAULTS, Refined, RefinementOptions, _Problem, _refined, _solve, _State
+from facenb.refinement import (
+    DEFAULTS,
+    Refined,
+    RefinementOptions,
+    RefinementProblem,
+    RefinementState,
+    as_refined,
+    solve_damped,
+)
 from facenb.scaled_pose import N_POSE, Pose
 
 AT_A_TIME = 16  # photos whose Jacobians are in memory together, some 6 MB each
@@ -60,10 +68,10 @@ def refine_together(
     """
     problem = _SamePerson(points, image, confidence, n_identity, options, identity_prior, usual)
     m = torch.cat([_agreed(m[:, :n_identity]), m[:, n_identity:]], 1)
-    return _refined(problem.descend(pose, m, trace))
+    return as_refined(problem.descend(pose, m, trace))
 
 
-class _SamePerson(_Problem):
+class _SamePerson(RefinementProblem):
     """All photos of a person as one problem. A state holds the common unknowns once for each photo, all equal."""
 
     def __init__(
@@ -89,7 +97,7 @@ class _SamePerson(_Problem):
         l, h = super().first_light(pose, m)
         return l, _agreed(h)
 
-    def trust(self, s: _State) -> Float[Tensor, " B"]:
+    def trust(self, s: RefinementState) -> Float[Tensor, " B"]:
         """τ = (1 + x²)⁻² for a photo whose points are left with 1 + x times the usual squared residual; 1 if with less.
 
         Usual is the median photo's, the better one of two. A photo that was started beside its place is found out; a
@@ -99,18 +107,18 @@ class _SamePerson(_Problem):
         x = (e / e.median().clamp_min(TINY) - 1).clamp_min(0)
         return (1 + x.square()) ** -2
 
-    def better(self, a: _State, b: _State) -> Bool[Tensor, " B"]:
+    def better(self, a: RefinementState, b: RefinementState) -> Bool[Tensor, " B"]:
         """Whether the joint energy falls from b to a, by the trust that b deserves."""
         trust = self.trust(b)
         return (self.joint_energy(a, trust) < self.joint_energy(b, trust)).expand(len(trust))
 
-    def joint_energy(self, s: _State, trust: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    def joint_energy(self, s: RefinementState, trust: Float[Tensor, " B"]) -> Float[Tensor, ""]:
         """What all photos leave, with their own priors, and the common prior once, per believed point of them all."""
         held = self.prior * self.away(s).square()  # B n
         each = s.data + held[:, self.charged].sum(1)
         return ((trust * each).sum() + held[0, self.common].sum()) / (trust * s.total).sum()
 
-    def step(self, s: _State, damping: Float[Tensor, " B"]) -> tuple[Pose, Tensor, Tensor, Tensor]:
+    def step(self, s: RefinementState, damping: Float[Tensor, " B"]) -> tuple[Pose, Tensor, Tensor, Tensor]:
         """One damped Gauss–Newton step for everything in all photos: the formula at the top of this module."""
         own, common, prior = self.own, self.common, self.prior.double()
         pull = prior * self.away(s)
@@ -125,13 +133,13 @@ class _SamePerson(_Problem):
         X = torch.cholesky_solve(right, L).nan_to_num(0.0)  # A⁻¹ [C | a]
         left = torch.cat([A[:, common[:, None], common], b[:, common, None]], 2) - A[:, common[:, None], own] @ X
         total = torch.einsum("b,bij->ij", self.trust(s).double(), left)[None]
-        c = _solve(total[..., :-1], total[..., -1] - pull[:1, common], prior[None, common])[0]
+        c = solve_damped(total[..., :-1], total[..., -1] - pull[:1, common], prior[None, common])[0]
         delta = torch.empty_like(b)
         delta[:, common] = c
         delta[:, own] = X[..., -1] - X[..., :-1] @ c
         return self.moved(s, delta.to(s.m))
 
-    def _normal_equations(self, s: _State) -> tuple[Float[Tensor, "B n n"], Float[Tensor, "B n"]]:
+    def _normal_equations(self, s: RefinementState) -> tuple[Float[Tensor, "B n n"], Float[Tensor, "B n"]]:
         """JᵀJ and −Jᵀr of each photo, float64; a folder's Jacobians would not fit into memory all at once."""
         A, b = [], []
         for rows in torch.arange(len(s.m)).split(AT_A_TIME):

@@ -19,7 +19,7 @@ from torch import Tensor
 from facenb.augment import similarity
 
 if TYPE_CHECKING:
-    from facenb.face_finder import Sightings
+    from facenb.face_judge import Sightings
 
 # How the frame is moved: degrees, sides, and shifts in sides, within what the network was trained on.
 FRAMES = (
@@ -66,7 +66,7 @@ def steadiness(
 ) -> Steadiness:
     """How steadily faces stay in place when their crops are moved.
 
-    `look` says where the face is in each crop of the photo (see `face_finder.Sightings`).
+    `look` says where the face is in each crop of the photo (see `face_judge.Sightings`).
     """
     frames = moved_frames(thetas, size)
     N, F = frames.shape[:2]

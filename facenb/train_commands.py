@@ -10,9 +10,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from facenb.config import ConfigError
-from facenb.distil_task import DistilTask, face_tables
+from facenb.distil_task import DistilTask
 from facenb.flatten import flatten
 from facenb.image_sets import ImageSet, open_images
+from facenb.lessons import face_tables
 from facenb.mean_pose import average_landmarks5, mean_supervision, to_pixels
 from facenb.model_source import load_model
 from facenb.morphable_model import MorphableModel

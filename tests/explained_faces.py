@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from facenb.camera import project
-from facenb.distil_task import FaceTables, face_tables
 from facenb.flatten import flatten
 from facenb.image_sets import ImageSet
+from facenb.lessons import FaceTables, face_tables
 from facenb.lighting import SH_CONSTANTS, sh_basis
 from facenb.morphable_model import MorphableModel
 from facenb.networks import Maps, read_outputs

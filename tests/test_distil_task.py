@@ -20,21 +20,16 @@ from facenb.distil_task import (
     FORGET,
     FORGET_FACES,
     LEAN,
-    UNEXPLAINED,
     UV_WEIGHT,
     DistilTask,
-    Targets,
-    closed,
     distil_loss,
-    draw_targets,
-    face_tables,
-    first_guess,
     mirrored,
     upright,
 )
 from facenb.face_points import FacePoints
 from facenb.flatten import flatten
 from facenb.image_sets import open_images
+from facenb.lessons import UNEXPLAINED, Targets, closed, draw_targets, face_tables, first_guess
 from facenb.networks import Maps
 from facenb.refinement import Refined, RefinementOptions, refine
 from facenb.scaled_pose import pose_of

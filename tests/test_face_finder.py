@@ -8,7 +8,8 @@ from hidden_faces import FACE, ReadsColours, hidden
 from rendered_faces import rendered_faces
 
 from facenb.augment import move_points
-from facenb.face_finder import FaceJudge, FinderOptions, box_similarities, crop_similarity, cut_out, find_face
+from facenb.face_finder import FinderOptions, box_similarities, crop_similarity, cut_out, find_face
+from facenb.face_judge import FaceJudge
 from facenb.networks import Maps
 from facenb.open_model import open_model
 from facenb.reconstruction import reconstruction_tables

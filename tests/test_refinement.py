@@ -9,7 +9,7 @@ from explained_faces import F64, SIZE, explained, freckled, tiny_faces
 
 from facenb.face_points import random_points, vertices_as_points
 from facenb.flatten import flatten
-from facenb.refinement import DARKEST, DEFAULTS, RefinementOptions, _Problem, _slopes, _solve, refine
+from facenb.refinement import DARKEST, DEFAULTS, RefinementOptions, RefinementProblem, _slopes, refine, solve_damped
 from facenb.rotation import exponential
 from facenb.scaled_pose import N_POSE, Pose
 from facenb.softplus_clamp import softplus_clamp, softplus_unclamp
@@ -79,7 +79,7 @@ def test_the_jacobian_is_the_derivative_of_the_residuals_in_every_unknown(faces,
 
     On a ramp, where the slope is exact; the shape also turns the normals, and with them the shading.
     """
-    problem = _Problem(faces.points, ramp(3), scene.covered.to(F64), DEFAULTS)
+    problem = RefinementProblem(faces.points, ramp(3), scene.covered.to(F64), DEFAULTS)
     state = problem.evaluate(scene.pose, scene.m, scene.l, scene.h)
     J, r = problem.linearise(state)
     row = (state.weight.sqrt() / state.sigma)[..., None]
@@ -113,7 +113,7 @@ def test_the_solution_is_that_of_the_system_however_badly_its_columns_are_scaled
     x = torch.randn(2, 5, generator=g, dtype=F64)
     A = J.mT @ J
     b = ((A + torch.diag_embed(ridge + 1e-9)) @ x[..., None])[..., 0]
-    torch.testing.assert_close(_solve(A, b, ridge), x)
+    torch.testing.assert_close(solve_damped(A, b, ridge), x)
 
 
 def test_it_comes_back_from_a_perturbed_pose(faces, scene):
@@ -129,7 +129,7 @@ def test_it_comes_back_from_a_perturbed_pose(faces, scene):
 def test_light_and_albedo_are_found_in_one_go_when_the_face_is_known(faces, scene):
     """From the true pose and shape: the reciprocal shading F l of all points within 5 % at the median."""
     start = refine(faces.points, scene.image, scene.pose, scene.m, scene.covered.to(F64), RefinementOptions(steps=0))
-    problem = _Problem(faces.points, scene.image, scene.covered.to(F64), DEFAULTS)
+    problem = RefinementProblem(faces.points, scene.image, scene.covered.to(F64), DEFAULTS)
     found = problem.evaluate(scene.pose, scene.m, start.l, start.h)
     true = problem.evaluate(scene.pose, scene.m, scene.l, scene.h)
     assert (found.inverse / true.inverse - 1).abs()[true.weight > 0.5].median() < 0.05
@@ -190,7 +190,7 @@ def test_what_is_painted_over_hardly_matters(faces, colour):
 
 def test_a_point_loses_three_quarters_of_its_weight_at_the_outlier_limit(faces, scene):
     """All weights by the formula (1 + t / cut)⁻², t the squared residual in standard deviations."""
-    problem = _Problem(faces.points, with_patch(scene, (0.0, 0.0, 0.0)), scene.covered.to(F64), DEFAULTS)
+    problem = RefinementProblem(faces.points, with_patch(scene, (0.0, 0.0, 0.0)), scene.covered.to(F64), DEFAULTS)
     state = problem.evaluate(scene.pose, scene.m, scene.l, scene.h)
     deviations = (state.residual.square().mean(-1).sqrt() / state.sigma)[state.weight > 0]
     full = problem._seen(scene.pose, scene.m)[-1][state.weight > 0]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from rendered_faces import rendered_faces
 
 from facenb.augment import move_points
-from facenb.face_finder import FaceJudge, Sightings, crop_similarity, cut_out, improve_crops
+from facenb.face_finder import crop_similarity, cut_out, improve_crops
+from facenb.face_judge import FaceJudge, Sightings
 from facenb.networks import Maps
 from facenb.open_model import open_model
 from facenb.reconstruction import reconstruction_tables
