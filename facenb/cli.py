@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
-from facenb.commands import evaluate, export, fit, pretrain, reconstruct, render, train
+from facenb.commands import evaluate, export, fit, pretrain, reconstruct, render, studio, train, train_proxy
 from facenb.config import add_arguments, resolve
 from facenb.version import __version__
 
@@ -35,6 +35,8 @@ COMMANDS: tuple[Command, ...] = (
     pretrain,
     train,
     evaluate,
+    studio,
+    train_proxy,
 )
 
 _ABOUT = """\

@@ -18,8 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from facenb.lighting import SH_CONSTANTS
 from facenb.photometry_layer import Photometry
 
+EXPOSURE = 0.9  # shading of a well-exposed face: white paper in its place would be just short of white in the photo
 DARKEST = 0.2  # reciprocal shading F l below which a pixel would be five times as bright as its albedo
 
 
@@ -65,3 +67,14 @@ def image_step(
     b = -(J.mT @ e.flatten(1)[..., None])[..., 0].double() - prior * away
     delta = torch.linalg.solve(A, b).to(c)
     return Photometry(answer.l + delta[:, :27].unflatten(1, (3, 9)), answer.h + delta[:, 27:])
+
+
+def white_light(
+    F: Float[Tensor, "B S 9"], weight: Float[Tensor, "B S"], l: Float[Tensor, "B 3 9"]
+) -> Float[Tensor, "B 3 9"]:
+    """The white light nearest to l that exposes the pixels as usual: weighted mean of F l is 1 / EXPOSURE."""
+    grey = l.mean(1)  # B 9
+    mean_F = (weight[..., None] * F).sum(1) / weight.sum(1, keepdim=True)  # B 9
+    missing = 1 / EXPOSURE - (mean_F * grey).sum(-1, keepdim=True)
+    grey = torch.cat([grey[:, :1] + missing / SH_CONSTANTS[0], grey[:, 1:]], -1)
+    return grey[:, None].expand(-1, 3, 9)

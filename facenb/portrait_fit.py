@@ -21,9 +21,9 @@ from facenb.camera import Camera
 from facenb.colour import to_linear, to_srgb
 from facenb.fit_result import PortraitFit
 from facenb.flatten import Flattening
-from facenb.image_photometry import image_step, painted
+from facenb.image_photometry import image_step, painted, white_light
 from facenb.landmark_fit import fit_landmarks
-from facenb.lighting import SH_CONSTANTS, sh_basis
+from facenb.lighting import sh_basis
 from facenb.morphable_model import MorphableModel
 from facenb.normals import vertex_normals
 from facenb.photometry_layer import Photometry, inverse_shading, solve_photometry
@@ -42,7 +42,6 @@ WHITE_LIGHT = 0.02  # how strongly the light is held to be white and of the usua
 FLAT = 0.01  # standard deviation of the colours below which a photo shows nothing between the landmarks
 TOO_FLAT = "the photo is too dark or too flat to tell light from skin; use one with the face better lit"
 BRIGHTEN = 1.5  # reciprocal shading beyond which a pixel's light is rather an error of its normal
-EXPOSURE = 0.9  # shading of a well-exposed face: white paper in its place would be just short of white in the photo
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def fit_colours(
         raise ValueError(TOO_FLAT)
     F = sh_basis(normal)  # 1 S 9
     c, D = tables.sample_albedo(uv)  # 1 S 3, 1 S 3 Nal
-    target = _white_light(F, facing * inner, F.new_zeros(1, 3, 9))
+    target = white_light(F, facing * inner, F.new_zeros(1, 3, 9))
     photometry, scale, trust = None, facing.new_full((1, 1), 0.1), inner
     for _ in range(ROUNDS):
         weight = facing * trust
@@ -190,7 +189,7 @@ def fit_colours(
             photometry = solve_photometry(tables, uv, colour, weight, normals=normal, light_target=target, **linear)
         else:
             photometry = image_step(photometry, F, c, D, colour, weight, light_target=target, **priors)
-        target = _white_light(F, weight, photometry.l)
+        target = white_light(F, weight, photometry.l)
         albedo, inverse = painted(photometry, F, c, D)
         distance = (colour - albedo / inverse).square().mean(-1).sqrt()  # 1 S, colours
         scale = robust_scale(distance, inner > 0, floor=1e-3)
@@ -205,15 +204,6 @@ def inside_hull(points: Float[Tensor, "N 2"], height: int, width: int) -> Bool[T
     y, x = np.mgrid[:height, :width]
     inside = Delaunay(points.detach().cpu().double().numpy()).find_simplex(np.stack([x, y], -1)) >= 0
     return torch.from_numpy(inside).to(points.device)
-
-
-def _white_light(F: Float[Tensor, "1 S 9"], weight: Float[Tensor, "1 S"], l: Float[Tensor, "1 3 9"]) -> Tensor:
-    """The white light nearest to l that exposes the pixels as usual: weighted mean of F l is 1 / EXPOSURE."""
-    grey = l.mean(1)  # 1 9
-    mean_F = (weight[..., None] * F).sum(1) / weight.sum(1, keepdim=True)  # 1 9
-    missing = 1 / EXPOSURE - (mean_F * grey).sum(-1, keepdim=True)
-    grey = torch.cat([grey[:, :1] + missing / SH_CONSTANTS[0], grey[:, 1:]], -1)
-    return grey[:, None].expand(1, 3, 9)
 
 
 def photo_albedo(

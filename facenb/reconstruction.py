@@ -22,6 +22,7 @@ from torch import Tensor
 from facenb.camera import Camera, decompose, project
 from facenb.correspondence_fit import fit_correspondence
 from facenb.geometry_layer import Geometry, solve_geometry
+from facenb.image_photometry import image_step, painted, white_light
 from facenb.lighting import sh_basis
 from facenb.metrics import direct_landmarks
 from facenb.morphable_model import MorphableModel
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from facenb.networks import Maps
 
 Network = Callable[[Tensor], "Maps"]
-LIGHT_WEIGHT = 1e-3  # per full pixel, pulls each round's light towards that of the round before
+WHITE_LIGHT = 0.02  # per full pixel, pulls the light towards a white one of usual exposure
+FIRST_SCALE = 0.1  # colours, by which a pixel is expected to be off before it is known better
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,11 @@ class ReconstructionOptions:
         fewest: confident pixels below which there is no face.
         camera: "pinhole", square pixels, see `correspondence_fit`; or "linear", the paper's, (19)–(32).
         shape_weight: of the linear problem, mm² per full pixel; noise shrinks faces, see `solve_geometry`.
-        correlated_pixels: neighbours err together, as if only one pixel in this many told the pinhole fit something.
+        correlated_pixels: neighbours err together, as if only one pixel in this many told something.
         depth_weight: of the pinhole fit, see `fit_correspondence`.
         centre_weight: full pixels per full pixel, pulls the linear camera's centre to its axis.
         distance: where a camera usually stands, mm.
-        albedo_weight: squared colours per full pixel.
-        photometry_rounds: of reweighting by residual and by brightness.
+        photometry_rounds: steps on the picture's residual, each with new weights.
     """
 
     n_identity: int = 60
@@ -71,8 +72,7 @@ class ReconstructionOptions:
     depth_weight: float = 0.05
     centre_weight: float = 0.02
     distance: float = 700.0
-    albedo_weight: float = 2e-4
-    photometry_rounds: int = 3
+    photometry_rounds: int = 4
 
 
 DEFAULTS = ReconstructionOptions()
@@ -216,34 +216,32 @@ def solve_colours(
     weight: Float[Tensor, "B S"],
     options: ReconstructionOptions = DEFAULTS,
 ) -> Photometry:
-    """Light and albedo, reweighted `photometry_rounds` times.
+    """Light and albedo of each image: the linear answer (41), then steps on the picture's own residual.
 
-    By 1/(F l)², because the linear residual i ⊙ (F l) − D h − c shrinks with the light's reciprocal: unweighted it
-    prefers faces that are too dark. And by Tukey's weight of the residual in the image, for hair and shine.
+    As `portrait_fit.fit_photometry`, but in a batch, with the mean face's normals: each of `photometry_rounds` begins
+    with Tukey's weights of the last residual (hair, shine) and pulls the light towards a white one of usual exposure,
+    because no single photo tells a dim lamp from dark skin.
     """
-    total = weight.sum(1).mean().item()
     normal = uv_model.sample_normal(uv)
     F = sh_basis(normal)  # B S 9
     c, D = uv_model.sample_albedo(uv)  # B S 3, B S 3 Nal
     skin = weight >= 0.5 * weight.amax(1, keepdim=True)
-    trust, light = torch.ones_like(weight), None
+    target = white_light(F, weight, F.new_zeros(len(F), 3, 9))
+    total = weight.sum(1).mean().item()  # the linear problem's priors are common to the batch
+    answer = solve_photometry(
+        uv_model, uv, colour, weight, normals=normal, light_target=target,
+        albedo_weight=options.correlated_pixels * FIRST_SCALE**2, light_weight=WHITE_LIGHT * total,
+    )  # fmt: skip
     for _ in range(options.photometry_rounds):
-        answer = solve_photometry(
-            uv_model,
-            uv,
-            colour,
-            weight * trust,
-            normals=normal,
-            albedo_weight=options.albedo_weight * total,
-            light_weight=LIGHT_WEIGHT * total,
-            light_target=light,
-        )
-        light = answer.l
-        inverse = F @ light.mT  # B S 3
-        albedo = c + (D @ answer.h[:, None, :, None])[..., 0]
-        residual = (colour - albedo / inverse.clamp_min(0.05)).square().mean(-1).sqrt()
-        gain = inverse.mean(-1).clamp(min=0.2) ** -2
-        trust = gain * tukey_weight(residual, robust_scale(residual, skin, 0.02))
+        albedo, inverse = painted(answer, F, c, D)
+        distance = (colour - albedo / inverse).square().mean(-1).sqrt()  # B S
+        scale = robust_scale(distance, skin, 0.01)  # B 1
+        w = weight * tukey_weight(distance, scale)
+        target = white_light(F, w, answer.l)
+        answer = image_step(
+            answer, F, c, D, colour, w, light_target=target,
+            albedo_weight=options.correlated_pixels * scale[:, 0] ** 2, light_weight=WHITE_LIGHT * w.sum(1),
+        )  # fmt: skip
     return answer
 
 

@@ -7,13 +7,14 @@ import os
 import signal
 import zipfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,17 +53,35 @@ def render_dataset(
     Raises ShardError for a folder that holds something else, OSError for a full disk, KeyboardInterrupt after Ctrl-C.
     """
     config = {"size": size, "framing": framing, "seed": seed, "generator": GENERATOR}
-    description = Description(count, shard_size, truth, config)
+    head_model(progress)  # built once, before every process wants it
+    make = partial(_render_batch, seed=seed, size=size, framing=framing, truth=truth)
+    return write_pictures(out, Description(count, shard_size, truth, config), make, workers, progress)
+
+
+def write_pictures(
+    out: Path,
+    description: Description,
+    make: Callable[[Iterable[int]], list[Encoded]],
+    workers: int | None = None,
+    progress: bool = True,
+) -> int:
+    """Write the pictures that are missing in the folder `out` → how many were made.
+
+    `make` gets picture numbers and returns the encoded pictures, each with its truth if the description promises it;
+    other processes call it, so it must be a function of a module, or a `partial` of one. Raises as `render_dataset`.
+    """
     missing = start_dataset(out, description)
     indices = [i for shard in missing for i in description.members(shard)]
     if not indices:
         return 0
-    head_model(progress)  # built once, before every process wants it
     with (
         stop_signals() as stop_wanted,  # heeded between two pictures, when no lock of the pool is held
-        closing(_rendered(indices, (seed, size, framing, truth), workers or os.cpu_count() or 1)) as pictures,
-        tqdm(total=count, initial=count - len(indices), unit=" images", disable=not progress, smoothing=0.05) as bar,
-    ):
+        closing(_rendered(indices, make, workers or os.cpu_count() or 1)) as pictures,
+        tqdm(
+            total=description.count, initial=description.count - len(indices), unit=" images", disable=not progress,
+            smoothing=0.05,
+        ) as bar,
+    ):  # fmt: skip
         for shard in missing:
             members = description.members(shard)
             contents = []
@@ -71,7 +90,7 @@ def render_dataset(
                     raise KeyboardInterrupt
                 contents.append(next(pictures))
                 bar.update()
-            if truth:
+            if description.truth:
                 names = [member_name(i, "npz") for i in members]
                 write_shard(truth_path(out, shard), names, [npz for _, npz in contents])
             write_shard(images_path(out, shard), [member_name(i, "png") for i in members], [png for png, _ in contents])
@@ -80,9 +99,14 @@ def render_dataset(
 
 def encode_truth(truth: SnapshotTruth) -> bytes:
     """The truth as an .npz file. uv in half precision; the same truth gives the same bytes."""
+    return encode_arrays(vars(truth) | {"uv": truth.uv.astype(np.float16)})
+
+
+def encode_arrays(arrays: dict[str, Any]) -> bytes:
+    """Named arrays or numbers as an .npz file; the same ones give the same bytes."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        for name, value in (vars(truth) | {"uv": truth.uv.astype(np.float16)}).items():
+        for name, value in arrays.items():
             array = np.asarray(value)
             contents = _npy_header(array.dtype.str, array.shape) + array.tobytes()
             method = zipfile.ZIP_DEFLATED if array.nbytes >= LARGE else zipfile.ZIP_STORED
@@ -104,7 +128,7 @@ def encode_image(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _rendered(indices: list[int], what: tuple[int, int, Framing, bool], workers: int) -> Iterator[Encoded]:
+def _rendered(indices: list[int], make: Callable[[Iterable[int]], list[Encoded]], workers: int) -> Iterator[Encoded]:
     """Encoded snapshots in order, from `workers` processes that are a few batches ahead."""
     batches = [indices[i : i + BATCH] for i in range(0, len(indices), BATCH)]
     usual = {name: os.environ.get(name) for name in THREADS}
@@ -113,7 +137,7 @@ def _rendered(indices: list[int], what: tuple[int, int, Framing, bool], workers:
     waiting = deque()
     try:
         for batch in batches:
-            waiting.append(pool.submit(_render_batch, batch, *what))
+            waiting.append(pool.submit(make, batch))
             if len(waiting) > 3 * workers:
                 yield from waiting.popleft().result()
         while waiting:

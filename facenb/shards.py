@@ -184,11 +184,22 @@ def read_shard_index(folder: str | Path) -> ShardIndex:
 
 def read_truth(folder: str | Path) -> Truth:
     """All truths of a dataset folder, stacked in order. Raises ShardError as `read_shard_index` does."""
+    columns = read_columns(folder, Truth.__dataclass_fields__)
+    return Truth(
+        **{
+            name: torch.from_numpy(stacked if stacked.dtype == bool else stacked.astype(np.float32))
+            for name, stacked in columns.items()
+        }
+    )
+
+
+def read_columns(folder: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Arrays by name from the truths of all pictures, stacked in order. Raises as `read_shard_index` does."""
     folder = Path(folder)
     description = read_description(folder)
     if not description.truth:
         raise ShardError(f"{folder}: was rendered without truth; render it again without --no-truth")
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in Truth.__dataclass_fields__}
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for shard in range(description.n_shards):
         path = truth_path(folder, shard)
         expected = [member_name(i, "npz") for i in description.members(shard)]
@@ -202,12 +213,7 @@ def read_truth(folder: str | Path) -> Truth:
                             column.append(arrays[key])
                 except (BadZipFile, ValueError, KeyError, OSError) as error:
                     raise _damaged(path, f"{name} is no truth") from error
-    return Truth(
-        **{
-            name: torch.from_numpy(stacked if stacked.dtype == bool else stacked.astype(np.float32))
-            for name, stacked in ((name, np.stack(column)) for name, column in columns.items())
-        }
-    )
+    return {name: np.stack(column) for name, column in columns.items()}
 
 
 def _members(path: Path, expected: list[str]) -> list[tuple[int, int]]:

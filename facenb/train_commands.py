@@ -46,7 +46,7 @@ def pretrain(config: pretrain_words.Config) -> Path:
     supervision = mean_supervision(model, flatten(model), to_pixels(five, side), side)
     network = build_network(config.network, config.seed)
     task = PretrainTask(network, supervision, config.size, config.photometric)
-    return _run(task, images, config)
+    return run_task(task, images, config)
 
 
 def main_training(config: train_words.Config) -> Path:
@@ -64,10 +64,11 @@ def main_training(config: train_words.Config) -> Path:
         task: Task = DistilTask(network, faces, config.size, config.views, photometric=config.photometric)
     else:
         task = ResidualTask(network, faces.tables, config.size, face_model=faces.model)
-    return _run(task, images, config, fabric)
+    return run_task(task, images, config, fabric)
 
 
-def _run(task: Task, images: ImageSet, config: TrainConfig, fabric: Fabric | None = None) -> Path:
+def run_task(task: Task, images: ImageSet, config: TrainConfig, fabric: Fabric | None = None) -> Path:
+    """Train, and save the averaged network; returns its file."""
     path = config.out / WEIGHTS
 
     def finish(average: nn.Module) -> None:

@@ -9,7 +9,8 @@ per channel (biases, and all of batch norm, whose variances span decades) stays 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
+from dataclasses import asdict
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ FORMAT = "facenb network weights"
 VERSION = 1
 SHIPPED = "network.safetensors"
 _HEADER = "facenb"
+# kind: (module, network, its options); those of `facenb.networks` have none
+OTHERS = {"proxy": ("facenb.restore.proxy", "Proxy", "ProxyOptions")}
 
 
 class WeightsError(ModelFileError):
@@ -43,19 +46,22 @@ def save_weights(net: nn.Module, path: str | Path, half: bool = True, about: dic
     networks.
     """
     kind = getattr(net, "kind", None)
-    if kind not in KINDS:
+    if kind not in (*KINDS, *OTHERS):
         raise ValueError(f"{type(net).__name__} has no kind: save a network of build_network, not a wrapper around it")
     tensors = {}
     for name, tensor in net.state_dict().items():
         stored = tensor.detach().cpu().clone().contiguous()
         if stored.is_floating_point():
-            stored = stored.to(torch.float16 if half and stored.ndim > 1 else torch.float32)
+            of_layer = name.endswith("weight") and stored.ndim > 1
+            stored = stored.to(torch.float16 if half and of_layer else torch.float32)
             if not all_finite(stored):
                 raise WeightsError(
                     f"{path}: {name} has values that {stored.dtype} cannot hold; has the training diverged?"
                 )
         tensors[name] = stored
     header = {"format": FORMAT, "version": VERSION, "kind": kind, "about": about or {}}
+    if hasattr(net, "options"):
+        header["options"] = asdict(net.options)
     content = save(tensors, {_HEADER: json.dumps(header)})  # one entry: safetensors writes several in random order
     with atomic_path(path) as unfinished:
         unfinished.write_bytes(content)
@@ -72,7 +78,7 @@ def load_weights(path: str | Path, kind: str | None = None) -> nn.Module:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a handle, not a dict)
     if kind is not None and header["kind"] != kind:
         raise WeightsError(f"{path}: weights of a {header['kind']!r} network, a {kind!r} one is needed; give its file")
-    net = build_network(header["kind"])
+    net = _built(path, header)
     expected = net.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors or name not in expected or tensors[name].shape != expected[name].shape:
@@ -134,11 +140,23 @@ def _checked_header(path: Path, metadata: dict[str, str] | None) -> dict[str, An
         raise WeightsError(
             f"{path}: format version {header.get('version')}, this facenb reads {VERSION}; update facenb"
         )
-    if header.get("kind") not in KINDS:
+    if header.get("kind") not in (*KINDS, *OTHERS):
         raise WeightsError(f"{path}: weights of a {header.get('kind')!r} network, unknown to this facenb; update it")
     if not isinstance(header.get("about"), dict):
         raise WeightsError(f"{path}: its header is damaged; copy or download it again")
     return header
+
+
+def _built(path: str | Path, header: dict[str, Any]) -> nn.Module:
+    """A fresh network of the kind and with the options that the header tells."""
+    if header["kind"] in KINDS:
+        return build_network(header["kind"])
+    module, network, options = OTHERS[header["kind"]]
+    there = import_module(module)  # here, because each belongs to its own part of the package
+    try:
+        return getattr(there, network)(getattr(there, options)(**header.get("options", {})))
+    except TypeError as error:
+        raise WeightsError(f"{path}: options that this facenb does not know ({error}); update it") from error
 
 
 def _shape(tensor: torch.Tensor | None) -> str:

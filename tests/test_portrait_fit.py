@@ -9,12 +9,13 @@ from skimage import data
 
 from facenb.camera import Camera, intrinsics, project
 from facenb.colour import to_linear
+from facenb.image_photometry import EXPOSURE
 from facenb.landmark_file import read_landmarks
 from facenb.lighting import SH_CONSTANTS, sh_basis, shade
 from facenb.open_model import open_model
 from facenb.photometry_layer import model_albedo
 from facenb.pictures import render_face
-from facenb.portrait_fit import BRIGHTEN, EXPOSURE, face_map, fit_portrait, inside_hull, photo_albedo
+from facenb.portrait_fit import BRIGHTEN, face_map, fit_portrait, inside_hull, photo_albedo
 from facenb.rotation import rotation_distance, rotation_from_angles
 from facenb.uv_model import uv_model
 

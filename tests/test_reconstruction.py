@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 from rendered_faces import rendered_faces
+from skimage import data as skimage_data
 
 from facenb.camera import project
 from facenb.correspondence_fit import fit_correspondence, weak_perspective
+from facenb.face_finder import cut_out, find_face
 from facenb.lighting import sh_basis
 from facenb.metrics import five_point_error, five_points, pose_error, vertex_error
 from facenb.networks import Maps, build_network
@@ -29,6 +31,7 @@ from facenb.refined_reconstruction import (
 )
 from facenb.rotation import rotation_from_angles
 from facenb.softplus_clamp import softplus_clamp, softplus_unclamp
+from facenb.weights import load_weights, shipped_weights
 
 N = 8
 
@@ -126,6 +129,29 @@ def test_light_and_albedo_repaint_the_picture(perfect, faces, tables):
     seen = gather_pixels(faces.image, index)
     assert (painted - seen).abs().median() < 0.02
     assert (softplus_clamp(seen) >= seen).all()
+
+
+def test_colours_of_a_real_photo_do_not_collapse():
+    """The astronaut, found by the shipped network: the face repainted is about as near to the photo as the command's.
+
+    Its light is bright and roughly white, its albedo a skin and not a shadow.
+    """
+    photo = torch.from_numpy(skimage_data.astronaut()).movedim(-1, 0).float() / 255
+    model = open_model()
+    net, tables = load_weights(shipped_weights()), reconstruction_tables(model)
+    face = find_face(net, tables, photo)
+    crop = cut_out(photo, face.theta[None], 64)
+    r = reconstruct(net, tables, crop)
+    w = r.maps.confidence[0]
+    index = sample_pixels(w[None] * (w > 0.5), 600, torch.Generator().manual_seed(0))
+    uv = gather_pixels(r.maps.uv, index).contiguous()
+    albedo = model_albedo(tables, uv, r.photometry.h)
+    inverse = sh_basis(tables.sample_normal(uv)) @ r.photometry.l.mT
+    off = (softplus_unclamp(albedo / inverse.clamp_min(0.2)) - gather_pixels(crop, index)).abs().mean(-1)
+    assert off.median() < 0.05, "the command's residual on this photo is about as large"
+    assert 0.3 < albedo.mean() < 0.9 and r.photometry.h.square().mean() < 2
+    shading = 1 / inverse.clamp_min(0.2).mean((0, 1))
+    assert shading.min() > 0.6 and shading.max() < 1.5 and shading.max() / shading.min() < 1.3
 
 
 def test_a_known_focal_length_is_kept(faces, tables):

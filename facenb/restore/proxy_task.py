@@ -55,6 +55,7 @@ class ProxyTask:
 
     def __init__(self, network: Proxy, loss: ProxyLoss = ProxyLoss()):
         self.network, self.weights, self.network_options = network, loss, network.options
+        self.detail = list(network.detail.parameters())
         self.taken = 0  # steps
         self.about: dict[str, Any] = {"network": "proxy", **vars(network.options), **vars(loss)}
 
@@ -73,6 +74,8 @@ class ProxyTask:
             "smooth": w.smooth * roughness(face.depth, options.coarse) / RELIEF,
         }
         parts["individual"] = w.individual * face.residual.square().mean()
+        if self.taken < w.small:  # all take part in every step, or several processes would wait for each other
+            parts["photo"] = first + 0 * sum(p.sum() for p in self.detail)
         yaw = face.view.angles[:, 0]
         if w.yaw_spread:
             parts["yaw"] = w.yaw_weight * (yaw.std() - w.yaw_spread).square()
