@@ -42,6 +42,14 @@ def evaluation() -> dict[str, Any]:
     return json.loads((run_folder() / "evaluation.json").read_text(encoding="utf-8"))
 
 
+def short_runs() -> dict[str, Any]:
+    """What shorter trainings reached: "ablations" and "sizes", by name a list of (step, mean, median, IoU).
+
+    Errors are Fitted's five points in % of the inter-ocular distance, on "test"; how each was trained: "options".
+    """
+    return json.loads((run_folder() / "short_runs.json").read_text(encoding="utf-8"))
+
+
 @dataclass(frozen=True)
 class Frames:
     """What the moving average said of N pictures after some steps of the main training.

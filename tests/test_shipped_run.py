@@ -62,3 +62,13 @@ def test_frames_begin_with_pretraining_and_end_with_what_is_shipped():
 def test_the_portraits_are_photos():
     for photo in record_frames.portraits():
         assert photo.shape[0] == 3 and 0 <= photo.min() < 0.2 and 0.8 < photo.max() <= 1
+
+
+def test_short_runs_are_points_over_steps():
+    short = shipped_run.short_runs()
+    for group in ("ablations", "sizes"):
+        assert len(short[group]) >= 3 and group in short["options"]
+        for points in short[group].values():
+            steps, mean, median, iou = zip(*points, strict=True)
+            assert list(steps) == sorted(set(steps))
+            assert all(0 < m <= e < 100 for e, m in zip(mean, median, strict=True)) and all(0 < x < 1 for x in iou)
