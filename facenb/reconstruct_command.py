@@ -9,7 +9,7 @@ Photos of one person are gone through twice: crops and what the network said of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -104,7 +104,7 @@ def reconstruct_photos(
     together = []
     if same_person and len(photos) > 1:
         together = refined([look(*each)[1] for each in zip(photos, sizes, strict=True)], tools, refine, True)
-    one_skin = sum(face is not None for face in together) > 1
+    skin = common_skin(photos, together, tools, max_side) if sum(face is not None for face in together) > 1 else None
     written = []
     for i, (path, full) in enumerate(zip(photos, sizes, strict=True)):
         if together:
@@ -117,7 +117,7 @@ def reconstruct_photos(
         if face is None:
             complain(f"{path}: no face found; give its place with --box X Y WIDTH HEIGHT if there is one")
             continue
-        fit = photo_fit(photo, face, tools, one_skin)
+        fit = photo_fit(photo, face, tools, skin)
         written.append(_write(path, photo, full, face, fit, tools.model, out))
         lost = refine > 0 and not bool(face.reconstruction.refined[0])
         note = "; refining it went astray, so it is as the network saw it" if lost else ""
@@ -191,10 +191,21 @@ def photo_confidence(seen: SeenFace, height: int, width: int) -> Float[Tensor, "
     return warp(confidence, invert(theta), (height, width))[0, 0]
 
 
-def photo_fit(photo: Tensor, seen: SeenFace, tools: Tools, skin_is_known: bool = False) -> PortraitFit:
+def common_skin(
+    photos: Sequence[Path], faces: Sequence[SeenFace | None], tools: Tools, max_side: int
+) -> Float[Tensor, " Nal"]:
+    """The albedo of somebody in several photos: the mean of what each says.
+
+    Not that of the joint refinement: on few crops light and albedo trade with each other, and shapes do not mind.
+    """
+    seen = [(path, face) for path, face in zip(photos, faces, strict=True) if face is not None]
+    return torch.stack([photo_fit(read_photo(p, max_side=max_side), face, tools).albedo for p, face in seen]).mean(0)
+
+
+def photo_fit(photo: Tensor, seen: SeenFace, tools: Tools, skin: Float[Tensor, " Nal"] | None = None) -> PortraitFit:
     """The face in the pixels of the photo, whose full resolution tells light and albedo better than the crop does.
 
-    `skin_is_known`: the albedo stays what it is, and only the light is fitted.
+    `skin`: the albedo, if it is known; then only the light is fitted.
     """
     found, r = seen.found, seen.reconstruction
     model, (_, H, W) = tools.model, photo.shape
@@ -210,8 +221,8 @@ def photo_fit(photo: Tensor, seen: SeenFace, tools: Tools, skin_is_known: bool =
     try:
         inside = inside_hull(landmarks68, H, W)
         generator = torch.Generator().manual_seed(0)
-        skin = tools.tables.of_skin(r.photometry.h[0]) if skin_is_known else tools.tables
-        photometry, colour, inliers = fit_colours(photo, face, inside, skin, model, generator)
+        tables = tools.tables if skin is None else tools.tables.of_skin(skin)
+        photometry, colour, inliers = fit_colours(photo, face, inside, tables, model, generator)
         residuals |= {"colour_median": colour, "colour_inliers_percent": 100 * inliers}
     except ValueError:  # too dark or too small for that: what the crop's pixels said must do
         photometry = r.photometry
@@ -219,7 +230,7 @@ def photo_fit(photo: Tensor, seen: SeenFace, tools: Tools, skin_is_known: bool =
         camera=camera,
         identity=identity,
         expression=expression,
-        albedo=(r.photometry if skin_is_known else photometry).h[0],
+        albedo=photometry.h[0] if skin is None else skin,
         lighting=photometry.l[0],
         landmarks68=landmarks68,
         residuals=residuals,

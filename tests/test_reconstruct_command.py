@@ -288,3 +288,20 @@ def test_an_untrained_network_sees_no_face(files, capsys):
     command = ["reconstruct", str(files / "nobody.png"), "--out", str(files / "out")]
     assert main([*command, "--weights", str(files / "random.safetensors")]) == 3
     assert "no face found" in capsys.readouterr().err
+
+
+def test_photos_of_one_person_share_a_skin_that_looks_like_them(tmp_path, monkeypatch):
+    """Two views of the astronaut: one albedo, and each repainted as well as one photo alone would be."""
+    from skimage import data
+
+    monkeypatch.setattr(reconstruct_command, "FINDER", FinderOptions(scales=(0.5,), angles=(0,)))
+    astronaut = Image.fromarray(data.astronaut()).crop((100, 0, 400, 300))
+    astronaut.save(tmp_path / "a.png")
+    astronaut.rotate(6).resize((240, 240)).save(tmp_path / "b.png")
+    paths = [str(tmp_path / f"{k}.png") for k in "ab"]
+    assert main(["reconstruct", *paths, "--out", str(tmp_path / "out"), "--refine", "4", "--same-person"]) == 0
+    fits = [json.loads((tmp_path / "out" / f"{k}.json").read_text()) for k in "ab"]
+    assert fits[0]["albedo"] == fits[1]["albedo"] and fits[0]["identity"] == fits[1]["identity"]
+    for fit in fits:
+        assert fit["residuals"]["colour_median"] < 0.09, "with light traded against albedo it was 0.16"
+        assert np.square(fit["albedo"]).mean() < 2.5
