@@ -8,7 +8,7 @@ from facenb.open_model import open_model
 from facenb.restore.depth_metrics import mad, side, without_rim
 from facenb.restore.proxy_evaluation import canonical_errors, depth_errors, mean_canonical_depth
 from facenb.restore.studio import BEHIND, PITCH, YAW, open_studio, studio_faces
-from facenb.restore.view import View
+from facenb.restore.view import Viewpoint
 from facenb.restore.warp import lookup, sample, view_depth
 
 
@@ -55,7 +55,7 @@ def test_the_metrics_rank_truth_before_mean_before_plane(faces):
     rows = {
         "truth": canonical_errors(truth, faces.view, faces),
         "mean": canonical_errors(mean, faces.view, faces),
-        "mean, no view": canonical_errors(mean, View(*(torch.zeros(n, 3) for _ in range(2))), faces),
+        "mean, no view": canonical_errors(mean, Viewpoint(*(torch.zeros(n, 3) for _ in range(2))), faces),
         "plane": depth_errors(plane, torch.ones_like(faces.mask), faces),
     }
     # SIDE of the truth is hurt by what the canonical picture cuts off, so normals decide between it and the mean

@@ -13,7 +13,7 @@ from facenb.camera import intrinsics_from_fov
 from facenb.depth_light import FIELD_OF_VIEW, depth_to_points
 from facenb.rasterise_cuda import rasterise_pytorch3d
 from facenb.restore.depth_raster import STEEPEST, _scatter_anywhere, grid_triangles, rasterise_depth
-from facenb.restore.view import View, from_view, frontal_view, to_view
+from facenb.restore.view import Viewpoint, from_view, frontal_view, to_view
 from facenb.restore.warp import FAR, lookup, render_view, sample, view_depth
 
 f64 = torch.float64
@@ -25,10 +25,10 @@ def bowl(size: int = 24, relief: float = 0.06) -> torch.Tensor:
     return (1.05 - relief * torch.exp(-2 * ((x - 0.2) ** 2 + (y + 0.1) ** 2)))[None]
 
 
-def pose(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0, x: float = 0.0, y: float = 0.0) -> View:
+def pose(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0, x: float = 0.0, y: float = 0.0) -> Viewpoint:
     """Angles in degrees, shift in per mille."""
     angles = torch.tensor([[radians(a) for a in (yaw, pitch, roll)]], dtype=f64)
-    return View(angles, torch.tensor([[x / 1000, y / 1000, 0]], dtype=f64))
+    return Viewpoint(angles, torch.tensor([[x / 1000, y / 1000, 0]], dtype=f64))
 
 
 def test_a_turn_to_the_left_moves_the_nose_to_the_right_of_the_picture():
@@ -149,7 +149,7 @@ def test_gradients_reach_depth_texture_and_view():
     angles, shift = view.angles.requires_grad_(), view.shift.requires_grad_()
 
     def image(depth, texture, angles, shift):
-        seen = render_view(depth, texture, View(angles, shift))
+        seen = render_view(depth, texture, Viewpoint(angles, shift))
         return seen.image[seen.mask[:, None].expand_as(seen.image)]
 
     assert gradcheck(image, (depth, texture, angles, shift), eps=1e-7, atol=1e-4)
@@ -158,7 +158,7 @@ def test_gradients_reach_depth_texture_and_view():
 def test_many_pictures_are_each_their_own():
     depth = torch.cat([bowl(12), bowl(12, 0.02)])
     views = [pose(20), pose(-10, 5)]
-    together = View(*(torch.cat(part) for part in zip(*views, strict=True)))
+    together = Viewpoint(*(torch.cat(part) for part in zip(*views, strict=True)))
     texture = torch.rand(2, 3, 12, 12, dtype=f64)
     both = render_view(depth, texture, together)
     for i, view in enumerate(views):

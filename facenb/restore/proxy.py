@@ -27,7 +27,7 @@ from torch.nn.functional import avg_pool2d, interpolate, softplus
 
 from facenb.depth_light import DepthLight, light_depth
 from facenb.restore.proxy_networks import MapNetwork, VectorNetwork
-from facenb.restore.view import View
+from facenb.restore.view import Viewpoint
 from facenb.restore.warp import Rendering, render_view
 
 RELIEF = 0.1  # canonical depth lies in 1 ± RELIEF
@@ -76,7 +76,7 @@ class Face(NamedTuple):
     depth: Float[Tensor, "B S S"]
     albedo: Float[Tensor, "B 3 S S"]
     light: DepthLight
-    view: View
+    view: Viewpoint
     spread: Float[Tensor, "B 2 S S"]
     residual: Float[Tensor, "B C C"]
 
@@ -128,7 +128,7 @@ class Proxy(nn.Module):
         template = avg_pool2d(self.albedo_template, options.size // S)
         albedo = (own + template).tanh() / 2 + 0.5
         v = self.view(small)
-        view = View(TURN * v[:, :3], SHIFT * v[:, 3:] * v.new_tensor([1.0, 1.0, 0.0]))
+        view = Viewpoint(TURN * v[:, :3], SHIFT * v[:, 3:] * v.new_tensor([1.0, 1.0, 0.0]))
         spread = softplus(_enlarged(self.confidence(small), S) + SURE)
         return Face(depth, albedo, read_light(self.light(small)), view, spread, residual[:, 0])
 

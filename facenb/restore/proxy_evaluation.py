@@ -11,7 +11,7 @@ from torch import Tensor
 from facenb.restore.depth_metrics import mad, relief_correlation, side, without_rim
 from facenb.restore.proxy import Face, Proxy
 from facenb.restore.studio import StudioFaces
-from facenb.restore.view import View
+from facenb.restore.view import Viewpoint
 from facenb.restore.warp import view_depth
 
 
@@ -57,7 +57,7 @@ def depth_errors(z: Float[Tensor, "N S S"], seen: Bool[Tensor, "N S S"], faces: 
     return DepthErrors(side(z, truth, where), mad(z, truth, where), relief_correlation(z, truth, where), yaw)
 
 
-def canonical_errors(depth: Float[Tensor, "N S S"], view: View, faces: StudioFaces) -> DepthErrors:
+def canonical_errors(depth: Float[Tensor, "N S S"], view: Viewpoint, faces: StudioFaces) -> DepthErrors:
     """Errors of canonical depth maps in the views that are said to be the photos'."""
     errors = depth_errors(*view_depth(depth, view), faces)
     return DepthErrors(errors.side, errors.mad, errors.relief, torch.stack([view.angles[:, 0], faces.angles[:, 0]], 1))
@@ -78,7 +78,7 @@ def predict(network: Proxy, photos: Float[Tensor, "N 3 S S"], batch: int = 50) -
     first = {name: torch.cat([getattr(p, name) for p in parts]) for name in ("depth", "albedo", "spread", "residual")}
     light, view = (
         kind(*(torch.cat(column) for column in zip(*(getattr(p, name) for p in parts), strict=True)))
-        for kind, name in ((type(parts[0].light), "light"), (View, "view"))
+        for kind, name in ((type(parts[0].light), "light"), (Viewpoint, "view"))
     )
     return Face(first["depth"], first["albedo"], light, view, first["spread"], first["residual"])
 

@@ -27,7 +27,7 @@ from facenb.flatten import flatten
 from facenb.morphable_model import MorphableModel
 from facenb.normals import vertex_normals
 from facenb.rasterise import Fragments, interpolate, rasterise
-from facenb.restore.view import MIDDLE, View
+from facenb.restore.view import MIDDLE, Viewpoint
 from facenb.rotation import FRONTAL
 
 UNIT = 1000.0  # mm
@@ -83,8 +83,8 @@ class StudioFaces:
         return self.image.float() / 255
 
     @property
-    def view(self) -> View:
-        return View(self.angles, self.shift)
+    def view(self) -> Viewpoint:
+        return Viewpoint(self.angles, self.shift)
 
     @staticmethod
     def joined(parts: Iterable[StudioFaces]) -> StudioFaces:
@@ -174,10 +174,10 @@ def pose_subject(
     return Subject(X, vertex_normals(vertices, studio.triangles), colours, identity, expression)
 
 
-def random_view(rng: np.random.Generator) -> View:
+def random_view(rng: np.random.Generator) -> Viewpoint:
     angles = rng.uniform(-1, 1, 3) * (YAW, PITCH, ROLL)
     shift = np.append(rng.uniform(-SHIFT, SHIFT, 2), 0)
-    return View(*(torch.from_numpy(a.astype(np.float32))[None] for a in (angles, shift)))
+    return Viewpoint(*(torch.from_numpy(a.astype(np.float32))[None] for a in (angles, shift)))
 
 
 def random_lamp(rng: np.random.Generator) -> tuple[float, float, Float[Tensor, " 3"]]:
@@ -190,7 +190,7 @@ def random_lamp(rng: np.random.Generator) -> tuple[float, float, Float[Tensor, "
 def photograph(
     studio: Studio,
     subject: Subject,
-    view: View,
+    view: Viewpoint,
     lamp: tuple[float, float, Float[Tensor, " 3"]],
     rng: np.random.Generator,
     size: int = 64,

@@ -22,7 +22,7 @@ from facenb.rotation import FRONTAL, rotation_from_angles
 MIDDLE = (0.0, 0.0, 1.0)  # e, what the face turns about
 
 
-class View(NamedTuple):
+class Viewpoint(NamedTuple):
     """The viewpoint ω of each picture of a batch.
 
     Attributes:
@@ -40,19 +40,19 @@ class View(NamedTuple):
         return from_model * from_model.new_tensor(FRONTAL)  # camera → model → camera
 
 
-def frontal_view(batch: int, like: Tensor | None = None) -> View:
+def frontal_view(batch: int, like: Tensor | None = None) -> Viewpoint:
     """The view that moves nothing."""
     zero = torch.zeros(batch, 3) if like is None else like.new_zeros(batch, 3)
-    return View(zero, zero)
+    return Viewpoint(zero, zero)
 
 
-def to_view(X: Float[Tensor, "B H W 3"], view: View) -> Float[Tensor, "B H W 3"]:
+def to_view(X: Float[Tensor, "B H W 3"], view: Viewpoint) -> Float[Tensor, "B H W 3"]:
     """Canonical points, moved into the view."""
     e = X.new_tensor(MIDDLE)
     return torch.einsum("bij,bhwj->bhwi", view.rotation, X - e) + (e + view.shift)[:, None, None]
 
 
-def from_view(X: Float[Tensor, "B H W 3"], view: View) -> Float[Tensor, "B H W 3"]:
+def from_view(X: Float[Tensor, "B H W 3"], view: Viewpoint) -> Float[Tensor, "B H W 3"]:
     """Points in the view, moved back: the inverse of `to_view`."""
     e = X.new_tensor(MIDDLE)
     return torch.einsum("bji,bhwj->bhwi", view.rotation, X - (e + view.shift)[:, None, None]) + e

@@ -24,7 +24,7 @@ from torch.nn.functional import grid_sample
 from facenb.camera import intrinsics_from_fov
 from facenb.depth_light import FIELD_OF_VIEW, depth_to_points
 from facenb.restore.depth_raster import rasterise_depth
-from facenb.restore.view import View, from_view, to_view
+from facenb.restore.view import Viewpoint, from_view, to_view
 
 FAR = 1.2  # depth of what the view sees no face at
 
@@ -46,7 +46,7 @@ class Rendering(NamedTuple):
 
 
 def render_view(
-    depth: Float[Tensor, "B H W"], texture: Float[Tensor, "B C H W"], view: View, fov: float = FIELD_OF_VIEW
+    depth: Float[Tensor, "B H W"], texture: Float[Tensor, "B C H W"], view: Viewpoint, fov: float = FIELD_OF_VIEW
 ) -> Rendering:
     """Π: canonical depth and texture in a view. Differentiable in all three, at fixed visibility.
 
@@ -60,14 +60,14 @@ def render_view(
 
 
 def view_depth(
-    depth: Float[Tensor, "B H W"], view: View, fov: float = FIELD_OF_VIEW
+    depth: Float[Tensor, "B H W"], view: Viewpoint, fov: float = FIELD_OF_VIEW
 ) -> tuple[Float[Tensor, "B H W"], Bool[Tensor, "B H W"]]:
     """The depth map of the moved face, `FAR` where the view sees none of it, and where it sees some."""
     z, mask = rasterise_depth(to_view(depth_to_points(depth, fov), view), fov)
     return torch.where(mask, z, FAR), mask
 
 
-def lookup(z: Float[Tensor, "B H W"], view: View, fov: float = FIELD_OF_VIEW) -> Float[Tensor, "B H W 2"]:
+def lookup(z: Float[Tensor, "B H W"], view: Viewpoint, fov: float = FIELD_OF_VIEW) -> Float[Tensor, "B H W 2"]:
     """Where the points at depth z of the view lie in the canonical picture, pixels."""
     X = from_view(depth_to_points(z, fov), view)
     K = intrinsics_from_fov(fov, z.shape[2], z.shape[1], dtype=z.dtype).to(z.device)

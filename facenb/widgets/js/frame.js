@@ -10,6 +10,9 @@ const STYLE = `
   --paper: color-mix(in srgb, var(--ink) 5%, transparent);
   color: var(--ink); font: 14px/1.35 system-ui, sans-serif; display: grid; gap: 0.8rem; margin: 0.4rem 0;
   grid-template-columns: minmax(0, 1fr); container-type: inline-size; }
+@media (prefers-color-scheme: dark) {
+  .facenb-live { --strong: var(--pst-color-primary, var(--jp-brand-color1, #5fb4bd)); }
+}
 .facenb-live *, .facenb-live *::before { box-sizing: border-box; }
 .facenb-live .body { display: grid; gap: 0.9rem; grid-template-columns: minmax(0, 1fr); align-items: start; }
 .facenb-live .stages { display: flex; flex-wrap: wrap; gap: 0.6rem; justify-content: center; }
