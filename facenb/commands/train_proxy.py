@@ -40,7 +40,7 @@ examples:
 class Config(TrainConfig):
     """Options of `facenb train-proxy`."""
 
-    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 14_000
+    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 10_000
     batch: Annotated[int, Option("images in each step of each process", "N", at_least=2)] = 16
     drop_at: Annotated[
         tuple[float, ...], Option("where the learning rate drops, as parts of the run", "PART", at_least=0, at_most=1)
@@ -52,10 +52,10 @@ class Config(TrainConfig):
     size: Annotated[int, Option("side of the photos, a power of two", "PIXELS", at_least=16)] = 64
     coarse: Annotated[int, Option("side of the photos in early training, a power of two", "PIXELS", at_least=8)] = 32
     width: Annotated[int, Option("channels of the first convolutions", "N", at_least=4)] = 16
-    small: Annotated[int, Option("steps with small photos", "N", at_least=0)] = 9_000
-    shared: Annotated[int, Option("first steps, in which all faces have the same shape", "N", at_least=0)] = 2_500
+    small: Annotated[int, Option("steps with small photos", "N", at_least=0)] = 7_000
+    shared: Annotated[int, Option("first steps, in which all faces have the same shape", "N", at_least=0)] = 2_000
     smooth: Annotated[float, Option("weight of a smooth depth", "NUMBER", at_least=0)] = 0.5
-    individual: Annotated[float, Option("weight that keeps faces near the shared one", "NUMBER", at_least=0)] = 2.0
+    individual: Annotated[float, Option("weight that keeps faces near the shared one", "NUMBER", at_least=0)] = 0.2
     mirror: Annotated[float, Option("weight of the mirrored reconstruction", "NUMBER", at_least=0)] = 0.5
     yaw_spread: Annotated[float, Option("standard deviation of yaw, if known; 0: it is not", "DEGREES", at_least=0)] = 0
 

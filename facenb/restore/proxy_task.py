@@ -40,12 +40,12 @@ class ProxyLoss:
     """
 
     mirror: float = 0.5
-    smooth: float = 2.0
-    individual: float = 2.0
+    smooth: float = 0.5
+    individual: float = 0.2
     yaw_spread: float = 0.0
     yaw_weight: float = 5.0
-    shared: int = 2500
-    small: int = 6000
+    shared: int = 2000
+    small: int = 7000
 
 
 class ProxyTask:
@@ -63,6 +63,8 @@ class ProxyTask:
         w, options = self.weights, self.network_options
         if self.taken < w.small:
             images = avg_pool2d(images, options.size // options.coarse)
+        turned = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5  # a mirrored photo is a photo, too
+        images = torch.where(turned.to(images.device), images.flip(-1), images)
         face = self.network(images, individual=float(self.taken >= w.shared))
         straight, flipped = reconstruct(face), reconstruct(mirrored(face))
         seen = straight.mask & flipped.mask
