@@ -126,11 +126,16 @@ class Subject:
         X: vertices in the canonical camera, units of 1000 mm.
         normals: model coordinates.
         colours: sRGB, in [0, 1].
+        triangles: front faces are seen.
+        skin: vertices of the face itself, not of a membrane that closes a hole.
+        identity, expression: coefficients, if the subject comes from a model.
     """
 
     X: Float[Tensor, "V 3"]
     normals: Float[Tensor, "V 3"]
     colours: Float[Tensor, "V 3"]
+    triangles: Int[Tensor, "T 3"]
+    skin: Bool[Tensor, " V"]
     identity: Float[Tensor, " k"]
     expression: Float[Tensor, " e"]
 
@@ -141,7 +146,7 @@ def studio_faces(studio: Studio, seed: int, indices: Iterable[int], size: int = 
     for i in indices:
         rng = np.random.default_rng([seed, i])
         subject = random_subject(studio, rng)
-        faces.append(photograph(studio, subject, random_view(rng), random_lamp(rng), rng, size))
+        faces.append(photograph(subject, random_view(rng), random_lamp(rng), rng, size))
     return StudioFaces.joined(faces)
 
 
@@ -170,8 +175,13 @@ def pose_subject(
     deep = vertices.new_tensor([0.0, 0.0, MOUTH_DEPTH]) * studio.inside[:, None]
     vertices = vertices - deep
     colours = torch.where(studio.inside[:, None], colours.new_tensor(MOUTH), studio.extend(colours)).clamp(0.02, 1)
-    X = (vertices - vertices.new_tensor(HEAD)) / UNIT * vertices.new_tensor(FRONTAL) + vertices.new_tensor(MIDDLE)
-    return Subject(X, vertex_normals(vertices, studio.triangles), colours, identity, expression)
+    normals = vertex_normals(vertices, studio.triangles)
+    return Subject(canonical(vertices), normals, colours, studio.triangles, ~studio.inside, identity, expression)
+
+
+def canonical(vertices: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3"]:
+    """Model coordinates, mm → the canonical camera's, units of 1000 mm."""
+    return (vertices - vertices.new_tensor(HEAD)) / UNIT * vertices.new_tensor(FRONTAL) + vertices.new_tensor(MIDDLE)
 
 
 def random_view(rng: np.random.Generator) -> Viewpoint:
@@ -188,7 +198,6 @@ def random_lamp(rng: np.random.Generator) -> tuple[float, float, Float[Tensor, "
 
 
 def photograph(
-    studio: Studio,
     subject: Subject,
     view: Viewpoint,
     lamp: tuple[float, float, Float[Tensor, " 3"]],
@@ -198,12 +207,12 @@ def photograph(
     """One photo of a subject, and its truth. `rng` draws the background and the sensor's noise."""
     ambient, diffuse, direction = lamp
     axes = subject.X.new_tensor(FRONTAL)
-    R, e = view.rotation[0], subject.X.new_tensor(MIDDLE)
-    turned = (subject.X - e) @ R.T + e + view.shift[0]  # V 3
+    turned = turn(subject.X, view)  # V 3
+    R = view.rotation[0]
     seen_normals = ((subject.normals * axes) @ R.T) * axes  # V 3: turned with the head, model's axes
     attributes = torch.cat([subject.colours, seen_normals], 1)
-    fine = draw(turned, studio.triangles, size * SAMPLES)
-    values = interpolate(fine, studio.triangles, attributes)[0]  # 2S 2S 6
+    fine = draw(turned, subject.triangles, size * SAMPLES)
+    values = interpolate(fine, subject.triangles, attributes)[0]  # 2S 2S 6
     albedo, n = values[..., :3], torch.nn.functional.normalize(values[..., 3:], dim=-1)
     light = DepthLight(torch.tensor([ambient]), torch.tensor([diffuse]), direction[None, :2] / direction[2])
     shading = lambertian(n[None].float(), light)[0]  # 2S 2S
@@ -211,10 +220,10 @@ def photograph(
     hit = fine.mask[0][..., None]
     photo = _reduced(torch.where(hit, (albedo * shading[..., None]).clamp(0, 1), behind))
     photo = photo + torch.from_numpy(rng.normal(0, GRAIN, photo.shape)).to(photo)
-    coarse = draw(turned, studio.triangles, size)
-    front = draw(subject.X, studio.triangles, size)
-    front_fine = draw(subject.X, studio.triangles, size * SAMPLES)
-    front_albedo = _covered_mean(front_fine, interpolate(front_fine, studio.triangles, subject.colours)[0])
+    coarse = draw(turned, subject.triangles, size)
+    front = draw(subject.X, subject.triangles, size)
+    front_fine = draw(subject.X, subject.triangles, size * SAMPLES)
+    front_albedo = _covered_mean(front_fine, interpolate(front_fine, subject.triangles, subject.colours)[0])
     world = ((direction * axes) @ R) * axes  # the lamp, seen from the head
     return StudioFaces(
         image=_bytes(photo),
@@ -232,6 +241,12 @@ def photograph(
         identity=subject.identity[None],
         expression=subject.expression[None],
     )
+
+
+def turn(X: Float[Tensor, "V 3"], view: Viewpoint) -> Float[Tensor, "V 3"]:
+    """Vertices of the canonical camera, moved into a view."""
+    e = X.new_tensor(MIDDLE)
+    return (X - e) @ view.rotation[0].to(X).T + e + view.shift[0].to(X)
 
 
 def draw(X: Float[Tensor, "V 3"], triangles: Tensor, size: int) -> Fragments:
