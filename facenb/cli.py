@@ -9,7 +9,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
-from facenb.commands import evaluate, export, fit, pretrain, reconstruct, render, studio, train, train_proxy
+from facenb.commands import (
+    evaluate,
+    export,
+    fit,
+    pretrain,
+    reconstruct,
+    render,
+    studio,
+    train,
+    train_prior,
+    train_proxy,
+)
 from facenb.config import add_arguments, resolve
 from facenb.version import __version__
 
@@ -37,6 +48,7 @@ COMMANDS: tuple[Command, ...] = (
     evaluate,
     studio,
     train_proxy,
+    train_prior,
 )
 
 _ABOUT = """\

@@ -28,7 +28,10 @@ VERSION = 1
 SHIPPED = "network.safetensors"
 _HEADER = "facenb"
 # kind: (module, network, its options); those of `facenb.networks` have none
-OTHERS = {"proxy": ("facenb.restore.proxy", "Proxy", "ProxyOptions")}
+OTHERS = {
+    "proxy": ("facenb.restore.proxy", "Proxy", "ProxyOptions"),
+    "albedo-prior": ("facenb.restore.albedo_prior", "AlbedoPrior", "PriorOptions"),
+}
 
 
 class WeightsError(ModelFileError):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from facenb.restore.degrade import Degradation, Spoiling, degrade, draw_spoiling, psnr, spoil
+from facenb.restore.degrade import Degradation, Spoiling, degrade, draw_spoiling, spoil
 
 
 @pytest.fixture
@@ -88,8 +88,3 @@ def test_impossible_ranges_are_refused(options, says):
 def test_a_factor_that_does_not_divide_the_side_is_refused(photos):
     with pytest.raises(ValueError, match="divides its side"):
         degrade(photos, 0, Degradation(factors=(5,)))
-
-
-def test_psnr_of_a_known_error():
-    truth = torch.full((2, 3, 4, 4), 0.5)
-    torch.testing.assert_close(psnr(truth + 0.1, truth), torch.full((2,), 20.0))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -98,8 +98,3 @@ def degrade(
         rng = np.random.default_rng([*seeds, i])
         spoilt.append(spoil(photo, draw_spoiling(degradation, rng), rng))
     return torch.from_numpy(np.stack(spoilt)).permute(0, 3, 1, 2).contiguous()
-
-
-def psnr(image: Float[Tensor, "B C H W"], truth: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
-    """Peak signal-to-noise ratio of pictures in [0, 1], dB."""
-    return -10 * (image - truth).square().mean((1, 2, 3)).log10()
