@@ -192,3 +192,9 @@ def jitter(
     luma = (out * out.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)  # ITU-R BT.601
     out = torch.where(colourless.to(images.device), luma, out) + grain.to(images.device)
     return out.clamp(0, 1)
+
+
+def mirrored_at_random(images: Float[Tensor, "B 3 H W"], generator: torch.Generator) -> Float[Tensor, "B 3 H W"]:
+    """Half of the images, by lot, as a mirror shows them: other people, with the same right to be faces."""
+    lot = torch.rand(len(images), 1, 1, 1, generator=generator, device=generator.device).to(images.device) < 0.5
+    return torch.where(lot, images.flip(-1), images)

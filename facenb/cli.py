@@ -20,6 +20,7 @@ from facenb.commands import (
     train,
     train_prior,
     train_proxy,
+    train_restorer,
 )
 from facenb.config import add_arguments, resolve
 from facenb.version import __version__
@@ -49,6 +50,7 @@ COMMANDS: tuple[Command, ...] = (
     studio,
     train_proxy,
     train_prior,
+    train_restorer,
 )
 
 _ABOUT = """\

@@ -30,7 +30,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from facenb.augment import CROP, backgrounds, faceless, invert, jitter, random_similarity, similarity, warp
+from facenb.augment import (
+    CROP,
+    backgrounds,
+    faceless,
+    invert,
+    jitter,
+    mirrored_at_random,
+    random_similarity,
+    similarity,
+    warp,
+)
 from facenb.lessons import UNEXPLAINED, FaceTables, Targets, draw_targets, first_guess
 from facenb.networks import Maps
 from facenb.pretrain_task import confidences, side_by_side, uv_colours
@@ -110,7 +120,7 @@ class DistilTask:
 
         Raises ValueError where a confidence is not finite.
         """
-        images = mirrored(images, generator)
+        images = mirrored_at_random(images, generator)
         face = self.teach(images, generator)
         energy = face.energy.median()
         typical = torch.where(self.typical > 0, self.typical.to(energy), energy)
@@ -192,12 +202,6 @@ class DistilTask:
             "taught uv": side_by_side(uv_colours(taught)),
             "taught confidence": confidences(taught),
         }
-
-
-def mirrored(images: Float[Tensor, "B 3 H W"], generator: torch.Generator) -> Float[Tensor, "B 3 H W"]:
-    """Half of the images, by lot, as a mirror shows them: other people, with the same right to be faces."""
-    lot = torch.rand(len(images), 1, 1, 1, generator=generator, device=generator.device).to(images.device) < 0.5
-    return torch.where(lot, images.flip(-1), images)
 
 
 def upright(n: int, source: int, size: int) -> Float[Tensor, "n 2 3"]:

@@ -31,6 +31,7 @@ _HEADER = "facenb"
 OTHERS = {
     "proxy": ("facenb.restore.proxy", "Proxy", "ProxyOptions"),
     "albedo-prior": ("facenb.restore.albedo_prior", "AlbedoPrior", "PriorOptions"),
+    "restorer": ("facenb.restore.restorer", "Restorer", "RestorerOptions"),
 }
 
 
@@ -55,7 +56,7 @@ def save_weights(net: nn.Module, path: str | Path, half: bool = True, about: dic
     for name, tensor in net.state_dict().items():
         stored = tensor.detach().cpu().clone().contiguous()
         if stored.is_floating_point():
-            of_layer = name.endswith("weight") and stored.ndim > 1
+            of_layer = name.endswith(("weight", "place")) and stored.ndim > 1  # maps that only convolutions see
             stored = stored.to(torch.float16 if half and of_layer else torch.float32)
             if not all_finite(stored):
                 raise WeightsError(
@@ -157,7 +158,9 @@ def _built(path: str | Path, header: dict[str, Any]) -> nn.Module:
     module, network, options = OTHERS[header["kind"]]
     there = import_module(module)  # here, because each belongs to its own part of the package
     try:
-        return getattr(there, network)(getattr(there, options)(**header.get("options", {})))
+        kind = getattr(there, options)
+        given = header.get("options", {})
+        return getattr(there, network)(kind.from_dict(given) if hasattr(kind, "from_dict") else kind(**given))
     except TypeError as error:
         raise WeightsError(f"{path}: options that this facenb does not know ({error}); update it") from error
 

@@ -11,7 +11,7 @@ from explained_faces import F64, SIZE, TinyNet, explained, freckled, photos, sin
 from PIL import Image
 from torch import nn
 
-from facenb.augment import random_similarity, warp
+from facenb.augment import mirrored_at_random, random_similarity, warp
 from facenb.camera import project
 from facenb.checkpoint import checkpoints
 from facenb.correspondence_fit import fit_correspondence
@@ -23,7 +23,6 @@ from facenb.distil_task import (
     UV_WEIGHT,
     DistilTask,
     distil_loss,
-    mirrored,
     upright,
 )
 from facenb.face_points import FacePoints
@@ -245,7 +244,7 @@ def test_perfect_maps_are_read_as_the_face_they_show(faces, scene):
 def unmoved(monkeypatch):
     """Views are the images themselves."""
     monkeypatch.setattr("facenb.distil_task.CROP", 1.0)
-    monkeypatch.setattr("facenb.distil_task.mirrored", lambda images, generator: images)
+    monkeypatch.setattr("facenb.distil_task.mirrored_at_random", lambda images, generator: images)
     same = upright
     monkeypatch.setattr("facenb.distil_task.random_similarity", lambda n, _, source, size: same(n, source, size))
 
@@ -286,7 +285,7 @@ def test_a_face_is_taught_alike_in_every_view_of_its_photo(faces, scene):
 
 def test_half_of_the_pictures_are_mirrored_and_none_is_changed_otherwise():
     images = torch.rand(200, 3, 4, 6, generator=torch.Generator().manual_seed(0))
-    out = mirrored(images, torch.Generator().manual_seed(1))
+    out = mirrored_at_random(images, torch.Generator().manual_seed(1))
     as_is, flipped = (out == images).flatten(1).all(1), (out == images.flip(-1)).flatten(1).all(1)
     assert (as_is ^ flipped).all() and 70 < flipped.sum() < 130
 
@@ -299,7 +298,7 @@ def test_the_adviser_is_the_average_and_it_is_asked_for_an_upright_view(single, 
         getattr(task, name).register_forward_hook(lambda net, given, said, name=name: seen[name].append(given[0]))
     task.step(single_images(scene), torch.Generator().manual_seed(0))
     assert [len(x) for x in seen["average"]] == [3] and [len(x) for x in seen["network"]] == [12 + 1]
-    images = mirrored(single_images(scene), torch.Generator().manual_seed(0))
+    images = mirrored_at_random(single_images(scene), torch.Generator().manual_seed(0))
     expected = warp(images, upright(3, SIZE, 32), 32, samples=2)
     torch.testing.assert_close(seen["average"][0], expected)
 

@@ -56,6 +56,8 @@ class Config(TrainConfig):
     shared: Annotated[int, Option("first steps, in which all faces have the same shape", "N", at_least=0)] = 2_000
     smooth: Annotated[float, Option("weight of a smooth depth", "NUMBER", at_least=0)] = 0.5
     individual: Annotated[float, Option("weight that keeps faces near the shared one", "NUMBER", at_least=0)] = 0.2
+    bump: Annotated[float, Option("relief of the start; 0 is a plane, below 0 a hollow", "NUMBER")] = 0.4
+    template: Annotated[bool, Option("learn a face that all photos share")] = True
     mirror: Annotated[float, Option("weight of the mirrored reconstruction", "NUMBER", at_least=0)] = 0.5
     yaw_spread: Annotated[float, Option("standard deviation of yaw, if known; 0: it is not", "DEGREES", at_least=0)] = 0
 

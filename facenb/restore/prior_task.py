@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from facenb.augment import mirrored_at_random
 from facenb.restore.albedo_prior import AlbedoPrior
 from facenb.restore.picture_metrics import psnr
 from facenb.task import StepResult
@@ -30,8 +31,7 @@ class PriorTask:
         self.about: dict[str, Any] = {"network": network.kind, **vars(network.options)}
 
     def step(self, images: Float[Tensor, "B 3 S S"], generator: torch.Generator) -> StepResult:
-        turned = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
-        images = torch.where(turned.to(images.device), images.flip(-1), images)
+        images = mirrored_at_random(images, generator)
         answer = self.network(self.encode(images))
         off = answer - images
         parts = {

@@ -27,7 +27,7 @@ def train_proxy(config: Config) -> Path:
             raise ConfigError(f"--{name} {side}: the networks halve photos down to 4 pixels, choose a power of two")
     if config.coarse > config.size:
         raise ConfigError(f"--coarse {config.coarse} is more than --size {config.size}; give at most as much")
-    options = ProxyOptions(size=config.size, coarse=config.coarse, width=config.width)
+    options = ProxyOptions(config.size, config.coarse, config.width, config.bump, template=config.template)
     loss = ProxyLoss(
         mirror=config.mirror,
         smooth=config.smooth,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from facenb.restore.depth_metrics import mad, relief_correlation, side, without_rim
 from facenb.restore.proxy import Face, Proxy
@@ -71,10 +71,14 @@ def evaluate_proxy(network: Proxy, faces: StudioFaces, batch: int = 50) -> Depth
 
 
 @torch.no_grad()
-def predict(network: Proxy, photos: Float[Tensor, "N 3 S S"], batch: int = 50) -> Face:
-    """What the network, in evaluation mode, says of many photos."""
+def predict(network: nn.Module, photos: Float[Tensor, "N 3 S S"], batch: int = 50) -> Face:
+    """What a proxy or a restorer, put into evaluation mode, says of many photos."""
     network.eval()
-    parts = [network(photos[i : i + batch]) for i in range(0, len(photos), batch)]
+    return join_faces([network(photos[i : i + batch]) for i in range(0, len(photos), batch)])
+
+
+def join_faces(parts: list[Face]) -> Face:
+    """Several batches as one."""
     first = {name: torch.cat([getattr(p, name) for p in parts]) for name in ("depth", "albedo", "spread", "residual")}
     light, view = (
         kind(*(torch.cat(column) for column in zip(*(getattr(p, name) for p in parts), strict=True)))

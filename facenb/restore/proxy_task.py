@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from facenb.augment import mirrored_at_random
 from facenb.restore.proxy import RELIEF, Proxy, mirrored, reconstruct
 from facenb.task import StepResult
 
@@ -63,8 +64,7 @@ class ProxyTask:
         w, options = self.weights, self.network_options
         if self.taken < w.small:
             images = avg_pool2d(images, options.size // options.coarse)
-        turned = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5  # a mirrored photo is a photo, too
-        images = torch.where(turned.to(images.device), images.flip(-1), images)
+        images = mirrored_at_random(images, generator)
         face = self.network(images, individual=float(self.taken >= w.shared))
         straight, flipped = reconstruct(face), reconstruct(mirrored(face))
         seen = straight.mask & flipped.mask

@@ -79,3 +79,24 @@ def sample(picture: Float[Tensor, "B C H W"], pixels: Float[Tensor, "B h w 2"]) 
     size = pixels.new_tensor([picture.shape[3], picture.shape[2]])
     grid = (2 * pixels + 1) / size - 1
     return grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def unwrap(
+    photo: Float[Tensor, "B C H W"],
+    depth: Float[Tensor, "B h w"],
+    view: Viewpoint,
+    fov: float = FIELD_OF_VIEW,
+    tolerance: float = 0.004,
+) -> tuple[Float[Tensor, "B C h w"], Bool[Tensor, "B h w"]]:
+    """The way back: what the photo shows at each pixel of the canonical picture, and where the photo sees that at all.
+
+    A point is seen if it lies at most `tolerance` behind the depth map of the view. Differentiable in photo, depth and
+    view, at fixed visibility.
+    """
+    z, _ = view_depth(depth, view, fov)
+    X = to_view(depth_to_points(depth, fov), view)  # B h w 3
+    K = intrinsics_from_fov(fov, photo.shape[3], photo.shape[2], dtype=X.dtype).to(X.device)
+    pixels = X[..., :2] / X[..., 2:] * K[0, 0] + K[:2, 2]
+    nearest = sample(z[:, None], pixels.detach())[:, 0]
+    inside = ((pixels >= -0.5) & (pixels <= pixels.new_tensor([photo.shape[3], photo.shape[2]]) - 0.5)).all(-1)
+    return sample(photo, pixels), inside & (X[..., 2] <= nearest + tolerance)

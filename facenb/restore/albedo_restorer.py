@@ -1,0 +1,120 @@
+"""ARN, the albedo restoration network: a blurred albedo, and a prior that knows skin (book: *Restoring albedo and
+geometry*).
+
+The proxy's albedo of a degraded photo is a guess through a bottleneck. ARN looks at it beside the photo itself, brought
+back to the canonical frame (`facenb.restore.warp.unwrap`), and at the mirror images of both, because half of the face
+may not be seen. What it says, it says through the prior:
+
+    encoder  →  Δz and maps at each side s  →  a = prior(E(a_o) + Δz; scale_s, shift_s)
+
+The prior is frozen, its code and half of its channels are steered (Wang et al. 2021). A fresh ARN steers nothing: it
+answers with the albedo of the prior that is nearest to the proxy's.
+
+The proxy has found its own idea of where "the front" is. Pictures are moved into the prior's frame and back by one
+similarity for all faces, `register`.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import affine_grid, grid_sample, leaky_relu
+
+from facenb.restore.albedo_prior import AlbedoPrior, Modulation
+from facenb.restore.proxy_networks import start_small
+
+STEERED_FROM = 8  # side of the smallest maps that are modulated
+GUIDES = 11  # channels of what the encoder sees
+SCALES = [0.8 + 0.02 * n for n in range(21)]  # tried by `register`
+MOVES = [-0.2 + 0.02 * n for n in range(21)]
+
+
+class AlbedoRestorer(nn.Module):
+    """ARN. `prior` is used as it is; who wants it frozen keeps its parameters from the optimiser."""
+
+    def __init__(self, prior: AlbedoPrior, width: int = 24):
+        super().__init__()
+        self.prior = prior
+        options = prior.options
+        sides = options.sides[::-1]  # from the full size down
+        self.first = nn.Conv2d(GUIDES, width, 3, padding=1)
+        self.down, self.steer = nn.ModuleList(), nn.ModuleDict()
+        channels = width
+        for side in sides:
+            if side != options.size:
+                wider = min(2 * channels, 4 * width)
+                self.down.append(nn.Conv2d(channels, wider, 4, stride=2, padding=1))
+                channels = wider
+            if side >= STEERED_FROM:
+                half = options.channels(side) - options.channels(side) // 2
+                self.steer[str(side)] = nn.Conv2d(channels, 2 * half, 1)
+                start_small(self.steer[str(side)], 1e-3)
+        self.code = nn.Conv2d(channels, options.codes, sides[-1])
+        start_small(self.code, 1e-3)
+        self.register_buffer("frame", torch.eye(2, 3))  # prior's picture coordinates → proxy's
+
+    def forward(
+        self,
+        albedo: Float[Tensor, "B 3 S S"],
+        texture: Float[Tensor, "B 3 S S"],
+        seen: Bool[Tensor, "B S S"],
+    ) -> Float[Tensor, "B 3 S S"]:
+        """The restored albedo from the proxy's, what the photo shows there, and where it does; about in [0, 1]."""
+        there = _moved(torch.cat([albedo, guides(albedo, texture, seen)], 1), self.frame)
+        x = leaky_relu(self.first(there[:, 3:]), 0.2)
+        modulation: Modulation = {}
+        stages = iter(self.down)
+        for side in self.prior.options.sides[::-1]:
+            if x.shape[-1] != side:
+                x = leaky_relu(next(stages)(x), 0.2)
+            if side >= STEERED_FROM:
+                modulation[side] = tuple(self.steer[str(side)](x).chunk(2, 1))
+        z = self.prior.encode(there[:, :3]) + self.code(x).flatten(1)
+        return _moved(self.prior(z, modulation), _inverse(self.frame))
+
+
+def guides(albedo: Tensor, texture: Tensor, seen: Bool[Tensor, "B S S"]) -> Float[Tensor, "B 11 S S"]:
+    """What the encoder looks at, in about [−1, 1]: the albedo, and the photo's texture with its mirror image."""
+    there = seen[:, None].to(texture.dtype)
+    own = torch.cat([(2 * texture - 1) * there, there], 1)
+    return torch.cat([2 * albedo - 1, own, own.flip(-1)], 1)
+
+
+def register(mean: Float[Tensor, "3 S S"], prior_mean: Float[Tensor, "3 S S"]) -> Float[Tensor, "2 3"]:
+    """The similarity, upright and on the middle line, that brings a proxy's mean albedo onto a prior's.
+
+    The best of a grid, by the correlation of the two pictures' details; for `AlbedoRestorer.frame`.
+    """
+    S = mean.shape[-1]
+    window = torch.zeros(S, S)
+    window[S // 5 : -S // 8, S // 5 : -S // 5] = 1
+    target = _detail(prior_mean.mean(0)) * window
+    best, found = -1.0, torch.eye(2, 3)
+    for wide in SCALES[::2]:
+        for tall in SCALES:
+            frames = torch.tensor([[[wide, 0, 0], [0, tall, move]] for move in MOVES])
+            there = _detail(_moved(mean.mean(0).expand(len(frames), 1, S, S), frames)[:, 0]) * window
+            score = (there * target).sum((1, 2)) / (there.norm(dim=(1, 2)) * target.norm()).clamp(min=1e-9)
+            if score.max() > best:
+                best, found = float(score.max()), frames[int(score.argmax())]
+    return found
+
+
+def _detail(picture: Float[Tensor, "*n S S"]) -> Float[Tensor, "*n S S"]:
+    """A picture without its coarse brightness."""
+    flat = picture.reshape(-1, 1, *picture.shape[-2:])
+    n = flat.shape[-1] // 8
+    soft = nn.functional.avg_pool2d(nn.functional.pad(flat, (n,) * 4, mode="replicate"), 2 * n + 1, 1)
+    return (flat - soft).reshape(picture.shape)
+
+
+def _moved(pictures: Float[Tensor, "B C S S"], frame: Float[Tensor, "*B 2 3"]) -> Float[Tensor, "B C S S"]:
+    """Pictures seen through `frame`: places of the result → places of the pictures, whose sides are [−1, 1]."""
+    grid = affine_grid(frame.expand(len(pictures), 2, 3), list(pictures.shape), align_corners=False)
+    return grid_sample(pictures, grid, mode="bicubic", padding_mode="border", align_corners=False)
+
+
+def _inverse(frame: Float[Tensor, "2 3"]) -> Float[Tensor, "2 3"]:
+    A = torch.linalg.inv(frame[:, :2])
+    return torch.cat([A, -A @ frame[:, 2:]], 1)

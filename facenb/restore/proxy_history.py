@@ -1,0 +1,61 @@
+"""How good was a proxy while it was trained? `python -m facenb.restore.proxy_history RUN… --faces DIR --out FILE`.
+
+Asks the moving average in every checkpoint that runs of `facenb train-proxy … --keep 100` have left about faces with
+truth, made by `facenb studio`, which training never sees. Writes what `facenb.restore.shipped_proxy.history` reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from facenb.atomic import atomic_path
+from facenb.checkpoint import CheckpointError, checkpoints, load_network, read_checkpoint, unpack
+from facenb.restore.proxy import Proxy, ProxyOptions
+from facenb.restore.proxy_evaluation import DepthErrors, evaluate_proxy
+from facenb.restore.studio import StudioFaces
+from facenb.restore.studio_files import read_studio
+
+COLUMNS = ("step", "SIDE", "SIDE sd", "MAD", "MAD sd", "relief", "yaw slope", "inverted")
+
+
+def history(run: Path, faces: StudioFaces) -> dict[str, Any]:
+    """What the run was told, and a row of `COLUMNS` for each checkpoint. Raises CheckpointError if there is none."""
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    options = {name: config[name] for name in ("size", "coarse", "width", "bump", "template") if name in config}
+    network = Proxy(ProxyOptions(**options))
+    found = checkpoints(run / "checkpoints")
+    if not found:
+        raise CheckpointError(f"{run}: no checkpoints; train with --keep 100, then ask again")
+    points = []
+    for path in tqdm(found, desc=run.name, leave=False):
+        checkpoint = read_checkpoint(path)
+        load_network(network, unpack("average", checkpoint.tensors), path)
+        points.append(row(checkpoint.facts["position"]["step"], evaluate_proxy(network, faces)))
+    return {"options": config, "points": points}
+
+
+def row(step: int, errors: DepthErrors) -> list[float]:
+    """One line of the table."""
+    numbers = (errors.side.mean(), errors.side.std(), errors.mad.mean(), errors.mad.std(), errors.relief.mean())
+    return [step, *(round(float(x), 4) for x in (*numbers, errors.yaw_slope)), errors.inverted]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m facenb.restore.proxy_history", description=__doc__.split("\n")[0])
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of `facenb train-proxy`")
+    parser.add_argument("--faces", type=Path, required=True, metavar="DIR", help="faces made by `facenb studio`")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.json")
+    given = parser.parse_args()
+    faces = read_studio(given.faces)
+    result = {"columns": COLUMNS, "faces": len(faces), "runs": {run.name: history(run, faces) for run in given.runs}}
+    with atomic_path(given.out) as unfinished:
+        unfinished.write_text(json.dumps(result, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

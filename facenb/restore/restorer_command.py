@@ -1,0 +1,74 @@
+"""What `facenb train-restorer` does: proxy, prior and restoration together, then `facenb.trainer`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from facenb.config import ConfigError
+from facenb.image_sets import ImageSet, open_images
+from facenb.restore.albedo_prior import AlbedoPrior
+from facenb.restore.albedo_restorer import register
+from facenb.restore.degrade import Degradation
+from facenb.restore.proxy import Proxy
+from facenb.restore.restorer import Restorer, RestorerOptions
+from facenb.restore.restorer_task import RestorerLoss, RestorerTask
+from facenb.train_commands import run_task
+from facenb.weights import load_weights
+
+if TYPE_CHECKING:
+    from facenb.commands.train_restorer import Config
+
+REGISTERED = 200  # photos whose mean albedo tells where the proxy's front is
+
+
+def train_restorer(config: Config) -> Path:
+    """Train a restorer; returns the file of its weights.
+
+    Raises ValueError (of the module that noticed) naming the file or option and the remedy.
+    """
+    proxy = load_weights(config.proxy, Proxy.kind)
+    prior = load_weights(config.prior, AlbedoPrior.kind)
+    size = proxy.options.size
+    if prior.options.size != size:
+        raise ConfigError(
+            f"{config.prior}: draws {prior.options.size} pixels, the proxy of {config.proxy} {size}; "
+            f"train one with --size {size}"
+        )
+    for factor in config.factors:
+        if size % factor:
+            raise ConfigError(f"--factors {factor}: photos of {size} pixels cannot be reduced so, choose a divisor")
+    images = open_images(config.images, size)
+    options = RestorerOptions(proxy.options, prior.options, config.arn, config.grn, config.width)
+    restorer = assemble(options, proxy, prior, images, config.seed)
+    loss = RestorerLoss(
+        edges=config.edges,
+        teacher=config.teacher,
+        critic=config.critic,
+        mutual=config.mutual,
+        tune_all=config.tune_all,
+    )
+    task = RestorerTask(restorer, proxy, Degradation(factors=config.factors), loss)
+    return run_task(task, images, config)
+
+
+def assemble(options: RestorerOptions, proxy: Proxy, prior: AlbedoPrior, images: ImageSet, seed: int) -> Restorer:
+    """A fresh restorer around a trained proxy and a trained prior, the two brought into register."""
+    restorer = Restorer(options, seed)
+    restorer.proxy.load_state_dict(proxy.state_dict())
+    if restorer.albedo is not None:
+        restorer.albedo.prior.load_state_dict(prior.state_dict())
+        S = options.prior.size
+        prior_mean = prior.linear(torch.zeros(1, options.prior.codes))[0]
+        restorer.albedo.frame.copy_(register(_mean_albedo(proxy, images), prior_mean.view(3, S, S)))
+    return restorer
+
+
+@torch.no_grad()
+def _mean_albedo(proxy: Proxy, images: ImageSet) -> Tensor:
+    """The average of what the proxy says of some photos."""
+    photos = torch.stack([images[i] for i in range(min(len(images), REGISTERED))]).float() / 255
+    return torch.cat([proxy.eval()(part).albedo for part in photos.split(50)]).mean(0)
