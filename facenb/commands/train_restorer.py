@@ -14,8 +14,8 @@ SHORT = "restoring albedo and geometry of degraded photos"
 ABOUT = """\
 Train the second system's restoration on clean photos, which are spoilt on the way: reduced, blurred,
 noisy, compressed. It begins with a proxy (`facenb train-proxy`) and an albedo prior (`facenb
-train-prior`). In the first --mutual steps light and view are the proxy's; then they learn, too, and a
-critic looks at renderings from other views.
+train-prior`). In the first --mutual steps light and view are the proxy's of the clean photo; then they
+are learnt, too, and a critic looks at renderings from other views.
 
 Parts can be left out to see what they are good for: --no-arn, --no-grn, --critic 0, --mutual as long
 as the run. With --no-arn --no-grn --tune-all it is the plain rival, a proxy tuned on spoilt photos.
@@ -41,7 +41,7 @@ class Config(TrainConfig):
     proxy: Annotated[Path, Option("weights of the proxy to begin with", "FILE")] = Path("proxy/weights.safetensors")
     prior: Annotated[Path, Option("weights of the albedo prior", "FILE")] = Path("prior/weights.safetensors")
     steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 3_000
-    mutual: Annotated[int, Option("steps before light and view learn and the critic joins", "N", at_least=0)] = 1_500
+    mutual: Annotated[int, Option("steps before light and view learn and the critic joins", "N", at_least=0)] = 1_000
     batch: Annotated[int, Option("images in each step of each process", "N", at_least=2)] = 16
     drop_at: Annotated[
         tuple[float, ...], Option("where the learning rate drops, as parts of the run", "PART", at_least=0, at_most=1)

@@ -16,11 +16,11 @@ from tqdm import tqdm
 from facenb.atomic import atomic_path
 from facenb.checkpoint import CheckpointError, checkpoints, load_network, read_checkpoint, unpack
 from facenb.restore.proxy import Proxy, ProxyOptions
-from facenb.restore.proxy_evaluation import DepthErrors, evaluate_proxy
+from facenb.restore.proxy_evaluation import DepthErrors, canonical_errors, predict, relief_gain
 from facenb.restore.studio import StudioFaces
 from facenb.restore.studio_files import read_studio
 
-COLUMNS = ("step", "SIDE", "SIDE sd", "MAD", "MAD sd", "relief", "yaw slope", "inverted")
+COLUMNS = ("step", "SIDE", "SIDE sd", "MAD", "MAD sd", "relief", "yaw slope", "inverted", "gain")
 
 
 def history(run: Path, faces: StudioFaces) -> dict[str, Any]:
@@ -35,14 +35,16 @@ def history(run: Path, faces: StudioFaces) -> dict[str, Any]:
     for path in tqdm(found, desc=run.name, leave=False):
         checkpoint = read_checkpoint(path)
         load_network(network, unpack("average", checkpoint.tensors), path)
-        points.append(row(checkpoint.facts["position"]["step"], evaluate_proxy(network, faces)))
+        answer = predict(network, faces.photos)
+        errors = canonical_errors(answer.depth, answer.view, faces)
+        points.append(row(checkpoint.facts["position"]["step"], errors, relief_gain(answer.depth, faces)))
     return {"options": config, "points": points}
 
 
-def row(step: int, errors: DepthErrors) -> list[float]:
+def row(step: int, errors: DepthErrors, gain: float) -> list[float]:
     """One line of the table."""
     numbers = (errors.side.mean(), errors.side.std(), errors.mad.mean(), errors.mad.std(), errors.relief.mean())
-    return [step, *(round(float(x), 4) for x in (*numbers, errors.yaw_slope)), errors.inverted]
+    return [step, *(round(float(x), 4) for x in (*numbers, errors.yaw_slope)), errors.inverted, round(gain, 4)]
 
 
 def main() -> None:

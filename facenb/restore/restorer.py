@@ -82,14 +82,22 @@ class Restorer(nn.Module):
     def forward(
         self,
         photo: Float[Tensor, "B 3 S S"],
+        known: Face | None = None,
         real: Float[Tensor, "B 3 S S"] | None = None,
         turned: Viewpoint | None = None,
     ) -> Face | tuple[Face, Verdict]:
-        """The restored face of each photo; with `real` photos and other views to turn to, also the critic's verdict.
+        """The restored face of each photo, and the critic's verdict on renderings if there are other views to turn to.
+
+        Args:
+            known: a face whose light and view are taken instead of the photo's own.
+            real, turned: photos for the critic, black around the face, and the views that it shall judge.
 
         In training everything that learns must pass through one call, or several processes would not agree.
         """
-        face = self.restore(photo, self.proxy(photo))
+        face = self.proxy(photo)
+        if known is not None:
+            face = face._replace(light=known.light, view=known.view)
+        face = self.restore(photo, face)
         if turned is None:
             return face
         rendering = render_view(face.depth, light_depth(face.depth, face.albedo, face.light).texture, turned)

@@ -8,8 +8,9 @@ frozen proxy says of that. No truth about shape, albedo, light or view is used.
     teacher    mean ‖a − a*‖₁, a* the proxy's albedo of the clean photo
     depth      mean (Δd)² and second differences of Δd = d − d*, in units of the relief
 
-In the first steps light and view are what the pretrained proxy says of the spoilt photo. Then they learn, too (*mutual
-learning*), towards what the proxy says of the clean one:
+In the first steps light l* and view ω* are what the pretrained proxy says of the clean photo, so that ARN and GRN learn
+from pictures that lie where they should. Then the restorer must see light and view in the spoilt photo itself, and the
+networks that say them learn with the others (*mutual learning*):
 
     views      10 mean ‖ω − ω*‖₁ + mean ‖l − l*‖₁
     critic     the hinge losses of `facenb.restore.critic`, on renderings from random other views
@@ -25,7 +26,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from facenb.augment import mirrored_at_random
-from facenb.depth_light import DepthLight
 from facenb.restore.degrade import Degradation, degrade
 from facenb.restore.proxy import RELIEF, Face, Proxy, mirrored, reconstruct
 from facenb.restore.proxy_task import roughness
@@ -52,7 +52,7 @@ class RestorerLoss:
     smooth: float = 0.5
     views: float = 1.0
     critic: float = 0.01
-    mutual: int = 1500
+    mutual: int = 1000
     tune_all: bool = False
 
 
@@ -92,14 +92,13 @@ class RestorerTask:
             clean = self.teacher.to(images.device)(images)
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         spoilt = degrade((255 * images).round().to(torch.uint8), seed, self.degradation).to(images) / 255
-        judged = mutual and w.critic > 0
-        if judged:
-            real = images * reconstruct(clean).mask[:, None]
-            face, verdict = self.network(spoilt, real, _random_views(len(images), generator))
-        else:
-            face, verdict = self.network(spoilt), None
         frozen = not (mutual or w.tune_all)
-        parts = _restoration_loss(_with_fixed_view(face) if frozen else face, clean, images, w)
+        if mutual and w.critic:
+            real = images * reconstruct(clean).mask[:, None]
+            face, verdict = self.network(spoilt, None, real, _random_views(len(images), generator))
+        else:
+            face, verdict = self.network(spoilt, clean if frozen else None), None
+        parts = _restoration_loss(face, clean, images, w)
         if not frozen:
             turn, light = _difference(face.view, clean.view), _difference(face.light, clean.light)
             parts["views"] = w.views * (10 * turn + light)
@@ -158,12 +157,6 @@ def _edge_error(off: Float[Tensor, "B 3 S S"], where: Bool[Tensor, "B S S"]) -> 
 def _difference(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> Float[Tensor, ""]:
     """Mean absolute differences of each kind of number, added up."""
     return sum((x - y).abs().mean() for x, y in zip(a, b, strict=True))
-
-
-def _with_fixed_view(face: Face) -> Face:
-    """The same face; light and view learn nothing from it."""
-    light = DepthLight(*(part.detach() for part in face.light))
-    return face._replace(light=light, view=Viewpoint(*(part.detach() for part in face.view)))
 
 
 def _random_views(n: int, generator: torch.Generator) -> Viewpoint:
