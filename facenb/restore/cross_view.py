@@ -48,7 +48,7 @@ POSES = (-45.0, 0.0, 45.0)  # yaw, degrees
 RENDERINGS = 3  # of each
 NOD = PITCH / 4  # the photos' pitch varies by as much, radians: nobody holds his head exactly upright
 SEEN_AT = 256  # pixels of the picture that decides which vertices a pose sees
-POINTS = 1000  # vertices that an alignment looks at, about
+POINTS = 500  # vertices that an alignment looks at, about
 FINE = 2  # points of the predicted surface to a pixel
 MATCHED = 0.9  # share of the shared pixels that decide the first alignment
 
