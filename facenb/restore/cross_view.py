@@ -164,22 +164,38 @@ def seen_vertices(subject: Subject, X: Float[Tensor, "V 3"]) -> Int[np.ndarray, 
     return corners[subject.skin[corners]].numpy()
 
 
+def aligned_surface(
+    subject: Subject, photo: StudioFaces, depth: Float[Tensor, "1 S S"], view: Viewpoint, scale: bool = True
+) -> tuple[Surface, Similarity]:
+    """The surface that was made of one photo, and the motion that lays it on the truth *as this photo sees it*.
+
+    Both in the photo's camera, units of 1000 mm.
+    """
+    guessed = _Guessed(depth, view)
+    X = turn(subject.X, photo.view)
+    here = X[seen_vertices(subject, X)].double().numpy()
+    here = here[:: max(len(here) // POINTS, 1)]
+    surface = guessed.surface
+    return surface, align(surface, here, _first_alignment(*_shared_pixels(guessed, photo), scale), scale)
+
+
 def _photo_errors(
     subject: Subject, photo: StudioFaces, guessed: _Guessed, others: list[_Pose]
 ) -> tuple[float, float, float, float]:
     """Distance, rigid distance, SIDE and MAD of one photo's surface."""
-    X = turn(subject.X, photo.view)  # V 3: the truth, in the photo's camera
-    here = X[seen_vertices(subject, X)].double().numpy()
-    here = here[:: max(len(here) // POINTS, 1)]
-    there = [X[pose.seen].double().numpy() for pose in others]
-    surface, shared = guessed.surface, _shared_pixels(guessed, photo)
-    by_similarity, rigid = (align(surface, here, _first_alignment(*shared, scale), scale) for scale in (True, False))
-    distances = [
-        UNIT * np.mean([motion.scale * surface.distances(motion.inverse(points)).mean() for points in there])
-        for motion in (by_similarity, rigid)
-    ]
-    maps = [_depth_errors(torch.from_numpy(by_similarity(guessed.points.numpy())), photo.view, pose) for pose in others]
-    return (*distances, *np.mean(maps, axis=0))
+    X = turn(subject.X, photo.view).double().numpy()  # V 3: the truth, in the photo's camera
+    distances = []
+    for scale in (False, True):
+        surface, motion = aligned_surface(subject, photo, guessed.depth, guessed.view, scale)
+        distances.append(UNIT * np.mean([_distances(surface, motion, X[pose.seen]).mean() for pose in others]))
+    rigid, distance = distances
+    maps = [_depth_errors(torch.from_numpy(motion(guessed.points.numpy())), photo.view, pose) for pose in others]
+    return (distance, rigid, *np.mean(maps, axis=0))
+
+
+def _distances(surface: Surface, motion: Similarity, points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, " N"]:
+    """From points to the moved surface."""
+    return motion.scale * surface.distances(motion.inverse(points))
 
 
 def _shared_pixels(guessed: _Guessed, photo: StudioFaces) -> tuple[np.ndarray, np.ndarray]:
