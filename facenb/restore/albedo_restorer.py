@@ -5,10 +5,10 @@ The proxy's albedo of a degraded photo is a guess through a bottleneck. ARN look
 back to the canonical frame (`facenb.restore.warp.unwrap`), and at the mirror images of both, because half of the face
 may not be seen. What it says, it says through the prior:
 
-    encoder  →  Δz and maps at each side s  →  a = prior(E(a_o) + Δz; scale_s, shift_s)
+    encoder  →  Δz, maps at each side s, a trust m  →  a = a_o + m ⊙ (prior(E(a_o) + Δz; scale_s, shift_s) − a_o)
 
-The prior is frozen, its code and half of its channels are steered (Wang et al. 2021). A fresh ARN steers nothing: it
-answers with the albedo of the prior that is nearest to the proxy's.
+The prior is frozen, its code and half of its channels are steered (Wang et al. 2021). A fresh ARN steers nothing and
+trusts the prior a little: what it then adds is the albedo of the prior that is nearest to the proxy's.
 
 The proxy has found its own idea of where "the front" is. Pictures are moved into the prior's frame and back by one
 similarity for all faces, `register`.
@@ -25,6 +25,7 @@ from facenb.restore.albedo_prior import AlbedoPrior, Modulation
 from facenb.restore.proxy_networks import start_small
 
 STEERED_FROM = 8  # side of the smallest maps that are modulated
+DOUBT = -1.0  # the logit of a fresh network's trust in the prior
 GUIDES = 11  # channels of what the encoder sees
 SCALES = [0.8 + 0.02 * n for n in range(21)]  # tried by `register`
 MOVES = [-0.2 + 0.02 * n for n in range(21)]
@@ -52,6 +53,9 @@ class AlbedoRestorer(nn.Module):
                 start_small(self.steer[str(side)], 1e-3)
         self.code = nn.Conv2d(channels, options.codes, sides[-1])
         start_small(self.code, 1e-3)
+        self.trust = nn.Conv2d(width, 1, 3, padding=1)
+        nn.init.zeros_(self.trust.weight)
+        nn.init.constant_(self.trust.bias, DOUBT)
         self.register_buffer("frame", torch.eye(2, 3))  # prior's picture coordinates → proxy's
 
     def forward(
@@ -61,8 +65,10 @@ class AlbedoRestorer(nn.Module):
         seen: Bool[Tensor, "B S S"],
     ) -> Float[Tensor, "B 3 S S"]:
         """The restored albedo from the proxy's, what the photo shows there, and where it does; about in [0, 1]."""
-        there = _moved(torch.cat([albedo, guides(albedo, texture, seen)], 1), self.frame)
+        evidence = torch.cat([albedo, guides(albedo, texture, seen)], 1).detach()  # no path for gradients
+        there = _moved(evidence, self.frame)
         x = leaky_relu(self.first(there[:, 3:]), 0.2)
+        trust = self.trust(x).sigmoid()
         modulation: Modulation = {}
         stages = iter(self.down)
         for side in self.prior.options.sides[::-1]:
@@ -71,7 +77,8 @@ class AlbedoRestorer(nn.Module):
             if side >= STEERED_FROM:
                 modulation[side] = tuple(self.steer[str(side)](x).chunk(2, 1))
         z = self.prior.encode(there[:, :3]) + self.code(x).flatten(1)
-        return _moved(self.prior(z, modulation), _inverse(self.frame))
+        back = _moved(torch.cat([self.prior(z, modulation), trust], 1), _inverse(self.frame))
+        return albedo + back[:, 3:].clamp(0, 1) * (back[:, :3] - albedo)
 
 
 def guides(albedo: Tensor, texture: Tensor, seen: Bool[Tensor, "B S S"]) -> Float[Tensor, "B 11 S S"]:

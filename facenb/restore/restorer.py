@@ -89,12 +89,13 @@ class Restorer(nn.Module):
         """The restored face of each photo, and the critic's verdict on renderings if there are other views to turn to.
 
         Args:
-            known: a face whose light and view are taken instead of the photo's own.
+            known: a face whose light and view are taken instead of the photo's own; the proxy then learns nothing.
             real, turned: photos for the critic, black around the face, and the views that it shall judge.
 
         In training everything that learns must pass through one call, or several processes would not agree.
         """
-        face = self.proxy(photo)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and known is None):
+            face = self.proxy(photo)
         if known is not None:
             face = face._replace(light=known.light, view=known.view)
         face = self.restore(photo, face)
@@ -113,7 +114,7 @@ class Restorer(nn.Module):
         if self.albedo is not None:
             with torch.no_grad():
                 texture, seen = unwrap(photo, face.depth, face.view)
-            face = face._replace(albedo=self.albedo(face.albedo.detach(), texture, seen).clamp(0, 1))
+            face = face._replace(albedo=self.albedo(face.albedo, texture, seen).clamp(0, 1))
         if self.geometry is not None:
             with torch.no_grad():
                 texture = light_depth(face.depth, face.albedo, face.light).texture

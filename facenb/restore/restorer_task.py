@@ -9,8 +9,8 @@ frozen proxy says of that. No truth about shape, albedo, light or view is used.
     depth      mean (Δd)² and second differences of Δd = d − d*, in units of the relief
 
 In the first steps light l* and view ω* are what the pretrained proxy says of the clean photo, so that ARN and GRN learn
-from pictures that lie where they should. Then the restorer must see light and view in the spoilt photo itself, and the
-networks that say them learn with the others (*mutual learning*):
+from pictures that lie where they should; the proxy's networks rest. Then the restorer must see light and view in the
+spoilt photo itself, and all networks learn together (*mutual learning*):
 
     views      10 mean ‖ω − ω*‖₁ + mean ‖l − l*‖₁
     critic     the hinge losses of `facenb.restore.critic`, on renderings from random other views
@@ -41,8 +41,8 @@ class RestorerLoss:
 
     Attributes:
         mirror, edges, teacher, depth, smooth, views, critic: see above; 0 leaves the part out.
-        mutual: steps after which light and view learn, and the critic joins.
-        tune_all: let all of the proxy learn from the first step on: the rival without ARN and GRN.
+        mutual: steps after which the proxy's networks learn, too, and the critic joins.
+        tune_all: let the proxy learn from the first step on: the rival without ARN and GRN.
     """
 
     mirror: float = 0.5
@@ -70,11 +70,7 @@ class RestorerTask:
     ):
         self.network, self.teacher, self.weights, self.degradation = network, teacher.eval(), loss, degradation
         self.taken = 0  # steps
-        proxy = network.proxy
         network.requires_grad_(True)
-        proxy.requires_grad_(loss.tune_all)
-        for part in (proxy.light, proxy.view):
-            part.requires_grad_(True)
         if network.albedo is not None:
             network.albedo.prior.requires_grad_(False)
         self.learning = [p for p in network.parameters() if p.requires_grad]
