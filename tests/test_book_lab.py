@@ -24,6 +24,7 @@ CELLS = {  # a figure in a cell of its own, by the name of its variable
     "hand": "from facenb.widgets import LeastSquaresByHand\nhand = LeastSquaresByHand(points=30)\nhand",
     "replay": "import torch\nfrom facenb.widgets import TrainingReplay\ngrey = torch.rand(3, 2, 3, 8, 8)\n"
     "replay = TrainingReplay([0, 5, 9], grey[0], {'overlay': grey}, [(0, 1.0), (9, 0.5)])\nreplay",
+    "depths": "from test_live_depth_faces import figure\ndepths = figure()\ndepths",
     "someone": """from test_live_figures import rendered_portrait
 from facenb.widgets import Portrait
 someone = rendered_portrait()
@@ -149,6 +150,8 @@ BOUND = {
              "hand.points = 12", "points", "12"),
     "replay": ("moment", "ArrowLeft", "replay.moment", "1",
                "replay.picture = 1", "photo", "1"),
+    "depths": ("relief", "Home", "round(depths.relief)", "0",
+               "depths.relief = 1.5", "relief", "1.5"),
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from live_page import pixels_of, random_state, shown, trait, visit
 from scipy.ndimage import binary_erosion
+from test_live_depth_faces import figure as depth_faces
 
 from facenb.camera import decompose, project
 from facenb.fit_result import PortraitFit
@@ -70,6 +71,7 @@ def pages(tmp_path_factory, portrait) -> Path:
     LightFigure().save(folder / "light.html")
     CameraFigure().save(folder / "camera.html")
     FlatteningFigure().save(folder / "flattening.html")
+    depth_faces().save(folder / "depth_faces.html")
     grey = torch.rand(2, 3, 3, 16, 16)
     TrainingReplay([0, 10], grey[0], {"overlay": grey}, [(0, 1.0), (10, 0.5)]).save(folder / "replay.html")
     return folder
@@ -106,7 +108,7 @@ def test_the_page_and_the_package_draw_the_same_face(browser, pages):
     page.close()
 
 
-ALL = ("by_hand", "camera", "explorer", "flattening", "light", "portrait", "replay")
+ALL = ("by_hand", "camera", "depth_faces", "explorer", "flattening", "light", "portrait", "replay")
 
 
 @pytest.mark.parametrize("address", ["file", "http"])

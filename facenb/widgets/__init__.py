@@ -10,6 +10,7 @@ In a notebook with a kernel the figure's traits are bound both ways: `face.ident
 
 from facenb.widgets.by_hand import LeastSquaresByHand
 from facenb.widgets.camera import CameraFigure
+from facenb.widgets.depth_faces import DepthFaces
 from facenb.widgets.explorer import FaceExplorer
 from facenb.widgets.flattening import FlatteningFigure
 from facenb.widgets.light import LightFigure
@@ -20,6 +21,7 @@ from facenb.widgets.replay import TrainingReplay
 
 __all__ = [
     "CameraFigure",
+    "DepthFaces",
     "FaceExplorer",
     "FlatteningFigure",
     "LeastSquaresByHand",

@@ -69,8 +69,8 @@ class TrainingReplay(PageFigure):
             "names": names,
             "label": label,
             "curve": thinned(curve),
-            "photos": [_data_uri(p) for p in photos],
-            "panels": {k: [[_data_uri(p) for p in moment] for moment in v] for k, v in panels.items()},
+            "photos": [picture_uri(p) for p in photos],
+            "panels": {k: [[picture_uri(p) for p in moment] for moment in v] for k, v in panels.items()},
         }
         state.setdefault("moment", len(steps) - 1)
         super().__init__(**state)
@@ -80,11 +80,7 @@ class TrainingReplay(PageFigure):
         return super().state() | self._fixed
 
     def _still(self) -> bytes:
-        row = [self._photos[self.picture], *(v[self.moment, self.picture] for v in self._panels.values())]
-        strip = np.concatenate([_pixels(p) for p in row], 1)
-        file = io.BytesIO()
-        Image.fromarray(strip).save(file, "JPEG", quality=82)
-        return file.getvalue()
+        return jpeg_strip([self._photos[self.picture], *(v[self.moment, self.picture] for v in self._panels.values())])
 
 
 def thinned(curve: Sequence[tuple[float, float]], points: int = POINTS) -> list[list[float]]:
@@ -98,7 +94,15 @@ def _pixels(picture: Float[Tensor, "3 S S"]) -> np.ndarray:
     return np.asarray(Image.fromarray(array).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def _data_uri(picture: Float[Tensor, "3 S S"]) -> str:
+def jpeg_strip(pictures: Sequence[Float[Tensor, "3 S S"]]) -> bytes:
+    """Pictures beside each other, as a file."""
+    file = io.BytesIO()
+    Image.fromarray(np.concatenate([_pixels(p) for p in pictures], 1)).save(file, "JPEG", quality=82)
+    return file.getvalue()
+
+
+def picture_uri(picture: Float[Tensor, "3 S S"]) -> str:
+    """A picture as an address that holds it."""
     file = io.BytesIO()
     Image.fromarray(_pixels(picture)).save(file, "WEBP", quality=QUALITY, method=6)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()

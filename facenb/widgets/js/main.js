@@ -2,6 +2,7 @@
 
 import { byHand } from "./by_hand.js";
 import { camera } from "./camera.js";
+import { depthFaces } from "./depth_faces.js";
 import { explorer } from "./explorer.js";
 import { readFace } from "./face_file.js";
 import { flattening } from "./flattening.js";
@@ -11,7 +12,7 @@ import { portrait } from "./portrait.js";
 import { replay } from "./replay.js";
 
 const FIGURES = { byHand, camera, explorer, flattening, light, portrait };
-const PICTURES = { replay }; // need neither a face nor WebGL
+const PICTURES = { depthFaces, replay }; // need neither a face nor WebGL
 const faces = new Map(); // name of the file → promise of the face
 
 /** A model without a kernel: the same calls as anywidget's. */
