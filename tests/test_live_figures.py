@@ -3,6 +3,7 @@
 import functools
 import gzip
 import http.server
+import io
 import re
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from live_page import pixels_of, random_state, shown, trait, visit
+from PIL import Image
 from scipy.ndimage import binary_erosion
 from test_live_depth_faces import figure as depth_faces
 
@@ -185,6 +187,37 @@ def test_a_hand_turns_the_face(browser, pages):
     page.mouse.up()
     yaw, pitch, _ = page.evaluate("document.querySelector('.facenb-figure').facenbModel.get('pose')")
     assert yaw == pytest.approx(2.2 * 100 / box["height"], rel=0.02) and pitch == 0
+    assert not wrong, wrong
+    page.close()
+
+
+def test_a_finger_turns_the_face(browser, pages):
+    page = browser.new_page(viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    page.goto(f"file://{pages}/explorer.html")
+    page.wait_for_function("document.querySelector('.facenb-live canvas')?.dataset.drawn > 0", timeout=60_000)
+    box = page.locator("canvas").bounding_box()
+    finger = page.context.new_cdp_session(page)
+    x, y = box["x"] + 100, box["y"] + 150
+    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 6):
+        touch = [{"x": x + 20 * step, "y": y}]
+        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": touch})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert trait(page, "pose")[0] > 0.3
+    page.close()
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_figure_fits_a_phone_and_can_be_read_in_the_dark(browser, pages, name, scheme):
+    page, wrong = visit(browser, f"file://{pages}/{name}.html", color_scheme=scheme, reduced_motion="reduce")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    words = page.locator(".facenb-live legend").first
+    grey = np.asarray(Image.open(io.BytesIO(words.screenshot())).convert("L")).astype(float)
+    paper = np.median(grey)
+    ink = grey.max() if scheme == "dark" else grey.min()
+    assert (ink - paper if scheme == "dark" else paper - ink) > 100, (ink, paper)
     assert not wrong, wrong
     page.close()
 
