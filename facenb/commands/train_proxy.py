@@ -1,6 +1,7 @@
 """`facenb train-proxy`: depth, albedo, light and view from photos alone, by symmetry."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from facenb.config import Option
@@ -59,6 +60,9 @@ class Config(TrainConfig):
     bump: Annotated[float, Option("relief of the start; 0 is a plane, below 0 a hollow", "NUMBER")] = 0.4
     template: Annotated[bool, Option("learn a face that all photos share")] = True
     mirror: Annotated[float, Option("weight of the mirrored reconstruction", "NUMBER", at_least=0)] = 0.5
+    edges: Annotated[float, Option("weight of differences of neighbours", "NUMBER", at_least=0)] = 0.0
+    vgg: Annotated[Path | None, Option("torchvision's VGG16, for a term that compares features", "FILE")] = None
+    vgg_weight: Annotated[float, Option("weight of that term", "NUMBER", at_least=0)] = 0.2
     yaw_spread: Annotated[float, Option("standard deviation of yaw, if known; 0: it is not", "DEGREES", at_least=0)] = 0
 
 

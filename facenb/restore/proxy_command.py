@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from facenb.config import ConfigError
 from facenb.image_sets import open_images
+from facenb.restore.perceptual import VGGLoss
 from facenb.restore.proxy import Proxy, ProxyOptions
 from facenb.restore.proxy_task import ProxyLoss, ProxyTask
 from facenb.train_commands import run_task
@@ -35,6 +36,9 @@ def train_proxy(config: Config) -> Path:
         yaw_spread=radians(config.yaw_spread),
         shared=config.shared,
         small=config.small,
+        edges=config.edges,
+        vgg=config.vgg_weight if config.vgg else 0.0,
     )
-    task = ProxyTask(Proxy(options, config.seed), loss)
+    vgg = VGGLoss(config.vgg) if config.vgg else None
+    task = ProxyTask(Proxy(options, config.seed), loss, vgg)
     return run_task(task, open_images(config.images, config.size), config)

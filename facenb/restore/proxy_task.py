@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from facenb.augment import mirrored_at_random
+from facenb.restore.perceptual import VGGLoss, edge_loss
 from facenb.restore.proxy import RELIEF, Proxy, mirrored, reconstruct
 from facenb.task import StepResult
 
@@ -36,6 +37,8 @@ class ProxyLoss:
         individual: of the mean square of each photo's residual.
         yaw_spread: standard deviation of yaw over the photos, radians, if it is known; 0: it is not.
         yaw_weight: of the squared difference to it.
+        edges: of differences of neighbours, see `facenb.restore.perceptual`.
+        vgg: of what VGG16 sees, if its weights are at hand.
         shared: steps in which all photos share the template's shape.
         small: steps on small pictures.
     """
@@ -45,6 +48,8 @@ class ProxyLoss:
     individual: float = 0.2
     yaw_spread: float = 0.0
     yaw_weight: float = 5.0
+    edges: float = 0.0
+    vgg: float = 0.0
     shared: int = 2000
     small: int = 7000
 
@@ -54,7 +59,8 @@ class ProxyTask:
 
     name = "proxy"
 
-    def __init__(self, network: Proxy, loss: ProxyLoss = ProxyLoss()):
+    def __init__(self, network: Proxy, loss: ProxyLoss = ProxyLoss(), vgg: VGGLoss | None = None):
+        self.vgg = vgg
         self.network, self.weights, self.network_options = network, loss, network.options
         self.detail = list(network.detail.parameters())
         self.taken = 0  # steps
@@ -78,6 +84,11 @@ class ProxyTask:
         parts["individual"] = w.individual * face.residual.square().mean()
         if self.taken < w.small:  # all take part in every step, or several processes would wait for each other
             parts["photo"] = first + 0 * sum(p.sum() for p in self.detail)
+        if w.edges:
+            parts["edges"] = w.edges * sum(edge_loss(r.image, images, seen) for r in (straight, flipped))
+        if self.vgg is not None and w.vgg:
+            looks = self.vgg.to(images.device)
+            parts["vgg"] = w.vgg * looks(straight.image, images, face.spread[:, 0], seen)
         yaw = face.view.angles[:, 0]
         if w.yaw_spread:
             parts["yaw"] = w.yaw_weight * (yaw.std() - w.yaw_spread).square()
