@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from facenb.atomic import atomic_path
@@ -24,7 +25,10 @@ COLUMNS = ("step", "SIDE", "SIDE sd", "MAD", "MAD sd", "relief", "yaw slope", "i
 
 
 def history(run: Path, faces: StudioFaces) -> dict[str, Any]:
-    """What the run was told, and a row of `COLUMNS` for each checkpoint. Raises CheckpointError if there is none."""
+    """What the run was told, a row of `COLUMNS` for each checkpoint, and how long it took.
+
+    Raises CheckpointError if there is no checkpoint.
+    """
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     options = {name: config[name] for name in ("size", "coarse", "width", "bump", "template") if name in config}
     network = Proxy(ProxyOptions(**options))
@@ -38,7 +42,17 @@ def history(run: Path, faces: StudioFaces) -> dict[str, Any]:
         answer = predict(network, faces.photos)
         errors = canonical_errors(answer.depth, answer.view, faces)
         points.append(row(checkpoint.facts["position"]["step"], errors, relief_gain(answer.depth, faces)))
-    return {"options": config, "points": points}
+    return {"options": config, "points": points, "minutes": minutes(found)}
+
+
+def minutes(found: list[Path]) -> float:
+    """How long the run took, by the usual time between its checkpoints: pauses between pieces of a run do not count."""
+    written = np.array([path.stat().st_mtime for path in found])
+    half = len(written) // 2  # small pictures first, then large ones, which take longer
+    parts = [part for part in (np.diff(written)[:half], np.diff(written)[half:]) if len(part)]
+    return round(
+        float(sum(np.median(part) * len(part) for part in parts)) * len(found) / max(len(found) - 1, 1) / 60, 1
+    )
 
 
 def row(step: int, errors: DepthErrors, gain: float) -> list[float]:
