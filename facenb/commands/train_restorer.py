@@ -13,12 +13,13 @@ SHORT = "restoring albedo and geometry of degraded photos"
 
 ABOUT = """\
 Train the second system's restoration on clean photos, which are spoilt on the way: reduced,
-blurred, noisy, compressed. It begins with a proxy (`facenb train-proxy`) and an albedo prior (`facenb
-train-prior`). In the first --mutual steps light and view are the proxy's of the clean photo; then
-the proxy learns, too, and a critic looks at renderings from other views.
+blurred, noisy, compressed. It begins with a proxy (`facenb train-proxy`) and an albedo prior
+(`facenb train-prior`). In the first --mutual steps light and view are the proxy's of the clean
+photo; then the proxy learns, too, and a critic looks at renderings from other views.
 
 Parts can be left out to see what they are good for: --no-arn, --no-grn, --critic 0, --mutual as
-long as the run. With --no-arn --no-grn --tune-all it is the plain rival, a proxy tuned on spoilt photos.
+long as the run. With --no-arn --no-grn --tune-all it is the plain rival, a proxy tuned on spoilt
+photos.
 
 It writes to the folder DIR of --out
   weights.safetensors   proxy, prior and restoration in one file, at the end
