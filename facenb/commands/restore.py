@@ -11,21 +11,20 @@ NAME = "restore"
 SHORT = "albedo, geometry and new views of a degraded photo"
 
 ABOUT = """\
-Restore the face in each photo: a square that it fills, as `facenb studio` frames it, of any size and
-quality. From other photos the centre square is taken, or the one that --box names. A folder means
-all photos in it. For each photo NAME it writes
+Restore the face in each photo: a square that it fills, as `facenb studio` frames it, of any size
+and quality. From other photos the centre square is taken, or the one that --box names. A folder
+means all photos in it. For each photo NAME it writes
   NAME.png        before and after: the photo, the face put together again, albedo, depth, new views
   NAME.glb        the restored mesh with its albedo
   NAME_maps.npz   depth, albedo and texture from the front, angles and shift of the view, the lamp
 
-The network that comes with the package has learnt from faces of the open model under one lamp, in
-64 × 64 pixels. Real photos are another world; train it on yours: `facenb train-proxy`, `facenb
-train-restorer`.
+The network is yours: `facenb train-proxy`, `facenb train-prior`, `facenb train-restorer`. One that
+has learnt from faces of the studio knows the open model under one lamp; real photos are another
+world.
 """
 
 EXAMPLES = """\
 examples:
-  facenb studio --out faces --count 4
   facenb restore small.jpg --out restored
   facenb restore album --out restored --weights mine/weights.safetensors
 """
@@ -40,9 +39,9 @@ class Config:
     box: Annotated[
         tuple[float, ...] | None, Option("left, top and side of the face's square, in pixels of the photo", "NUMBER")
     ] = None
-    weights: Annotated[
-        Path | None, Option("the network, as `facenb train-restorer` writes it (default: the one shipped)", "FILE")
-    ] = None
+    weights: Annotated[Path, Option("the network, as `facenb train-restorer` writes it", "FILE")] = Path(
+        "restorer/weights.safetensors"
+    )
 
 
 def run(config: Config) -> None:

@@ -24,7 +24,6 @@ from facenb.photo import read_photo, write_photo
 from facenb.restore.depth_mesh import BEHIND, depth_mesh
 from facenb.restore.proxy import RELIEF, Face, reconstruct
 from facenb.restore.restorer import Restorer
-from facenb.restore.shipped_restorer import restorer_file
 from facenb.restore.view import MIDDLE, Viewpoint
 from facenb.restore.warp import render_view, sample
 from facenb.weights import load_weights
@@ -36,7 +35,7 @@ TILE = 192  # pixels of each picture in the sheet
 def restore_photos(
     photos: tuple[Path, ...],
     out: Path,
-    weights: Path | None,
+    weights: Path,
     box: tuple[float, ...] | None,
     say: Callable[[str], None],
 ) -> list[Path]:
@@ -49,7 +48,7 @@ def restore_photos(
     names = [photo.stem for photo in photos]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two photos are called {sorted(twice)[0]}: their results would overwrite each other")
-    network = load_weights(weights or restorer_file(), Restorer.kind)
+    network = load_weights(weights, Restorer.kind)
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for path in photos:
