@@ -71,6 +71,8 @@ def visit(browser, url: str, home: str, **options):
 
 LOST_PICTURES = "[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => 'no picture: ' + i.src)"
 NAMELESS_PICTURES = "[...document.querySelectorAll('main img')].filter(i => !i.alt).map(i => 'no alt: ' + i.src)"
+BROKEN_TABLES = """[...document.querySelectorAll('main p')].filter(p => /\\|[-–—]+:?\\|/.test(p.innerText))
+  .map(p => 'a table as text: ' + p.innerText.slice(0, 60))"""
 TOO_WIDE = "document.scrollingElement.scrollWidth - window.innerWidth"
 
 
@@ -79,7 +81,7 @@ def test_every_page_is_whole_without_a_network_and_fits_a_phone(html, address, b
     for name in pages(html):
         page, wrong = visit(browser, f"{address}/{name}", address)
         wrong += [f"formula error: {t}" for t in page.locator("mjx-merror").all_inner_texts()]
-        wrong += page.evaluate(LOST_PICTURES) + page.evaluate(NAMELESS_PICTURES)
+        wrong += page.evaluate(LOST_PICTURES) + page.evaluate(NAMELESS_PICTURES) + page.evaluate(BROKEN_TABLES)
         page.set_viewport_size({"width": 390, "height": 800})
         if (extra := page.evaluate(TOO_WIDE)) > 1:
             wrong.append(f"{extra} px wider than a phone")
