@@ -64,6 +64,9 @@ def test_all_methods_are_asked_and_a_second_call_asks_none_again(tmp_path, monke
     monkeypatch.setattr(compare, "measure", never)
     compare.main()
     assert json.loads((tmp_path / "out.json").read_text()) == result
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--factor", "2"])
+    with pytest.raises(ValueError, match=r"out\.json: holds answers with another factor"):
+        compare.main()
 
 
 def test_degraded_photos_are_the_same_for_every_method():

@@ -97,11 +97,14 @@ def main() -> None:
     faces = read_studio(given.faces)
     proxy = load_weights(given.proxy, Proxy.kind)
     restorers = {name: load_weights(file, Restorer.kind) for name, file in (r.split("=", 1) for r in given.restorer)}
-    result: dict[str, Any] = {"faces": len(faces), "factor": given.factor, "same view": {}, "cross view": {}}
+    seated = sittings(given.subjects, given.seed, faces.image.shape[-1], given.micc)
+    asked = {"faces": len(faces), "factor": given.factor, "subjects": len(seated), "seed": given.seed}
+    asked["people"] = str(given.micc or "open")
+    result: dict[str, Any] = {**asked, "same view": {}, "cross view": {}}
     if given.out.is_file():
         result = json.loads(given.out.read_text(encoding="utf-8"))
-    seated = sittings(given.subjects, given.seed, faces.image.shape[-1], given.micc)
-    result["subjects"] = len(seated)
+        if changed := [name for name, value in asked.items() if result.get(name) != value]:
+            raise ValueError(f"{given.out}: holds answers with another {changed[0]}; choose another file for --out")
     ways = inputs(given.factor)
     methods = {(f"proxy, {way}"): (proxy, ways[way]) for way in ways}
     methods |= {name: (network, ways["degraded"]) for name, network in restorers.items()}

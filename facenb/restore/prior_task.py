@@ -17,6 +17,7 @@ from torch import Tensor
 
 from facenb.augment import mirrored_at_random
 from facenb.restore.albedo_prior import AlbedoPrior
+from facenb.restore.perceptual import edge_loss
 from facenb.restore.picture_metrics import psnr
 from facenb.task import StepResult
 
@@ -37,7 +38,7 @@ class PriorTask:
         parts = {
             "squares": 10 * off.square().mean(),
             "absolute": off.abs().mean(),
-            "gradient": 0.5 * gradient_difference(answer, images),
+            "gradient": 0.5 * edge_loss(answer, images, torch.ones_like(images[:, 0], dtype=torch.bool), levels=1),
         }
         numbers = {name: part.item() for name, part in parts.items()} | {"psnr": psnr(answer, images).mean().item()}
         return StepResult(sum(parts.values()), numbers, {"one": images.new_ones(())})
@@ -56,9 +57,3 @@ class PriorTask:
         linear = self.network.linear(z).clamp(0, 1)
         rows = {"albedos": images, "linear part": linear, "prior": self.network(z).clamp(0, 1)}
         return {name: torch.cat(list(row), dim=-1) for name, row in rows.items()}
-
-
-def gradient_difference(a: Float[Tensor, "B C H W"], b: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:
-    """Mean ``|∇a − ∇b|``, by differences of neighbours."""
-    d = a - b
-    return (d.diff(dim=-1).abs().mean() + d.diff(dim=-2).abs().mean()) / 2

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from facenb.augment import mirrored_at_random
 from facenb.restore.degrade import Degradation, degrade
+from facenb.restore.perceptual import edge_loss
 from facenb.restore.proxy import RELIEF, Face, Proxy, mirrored, reconstruct
 from facenb.restore.proxy_task import roughness
 from facenb.restore.restorer import Restorer
@@ -128,7 +129,7 @@ def _restoration_loss(face: Face, clean: Face, images: Float[Tensor, "B 3 S S"],
     parts = {
         "photo": _masked_error(straight.image - images, straight.mask),
         "mirror": w.mirror * _masked_error(flipped.image - images, flipped.mask & straight.mask),
-        "edges": w.edges * _edge_error(straight.image - images, straight.mask),
+        "edges": w.edges * edge_loss(straight.image, images, straight.mask, levels=1),
         "teacher": w.teacher * (face.albedo - clean.albedo).abs().mean(),
     }
     displacement = (face.depth - clean.depth) / RELIEF
@@ -141,13 +142,6 @@ def _masked_error(off: Float[Tensor, "B 3 S S"], where: Bool[Tensor, "B S S"]) -
     """Mean absolute difference over the pixels `where` of each photo, then over photos."""
     w = where[:, None].to(off.dtype)
     return ((off.abs() * w).sum((1, 2, 3)) / (3 * w.sum((1, 2, 3)) + 1)).mean()
-
-
-def _edge_error(off: Float[Tensor, "B 3 S S"], where: Bool[Tensor, "B S S"]) -> Float[Tensor, ""]:
-    """The same for differences of neighbours that are both seen."""
-    across = _masked_error(off.diff(dim=-1), where[..., 1:] & where[..., :-1])
-    down = _masked_error(off.diff(dim=-2), where[:, 1:] & where[:, :-1])
-    return (across + down) / 2
 
 
 def _difference(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> Float[Tensor, ""]:

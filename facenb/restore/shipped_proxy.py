@@ -35,8 +35,3 @@ def history() -> dict[str, Any]:
     "faces" is the number of faces with truth that they were measured on.
     """
     return json.loads((proxy_folder() / "history.json").read_text(encoding="utf-8"))
-
-
-def trials() -> dict[str, Any]:
-    """What was tried to see individual shapes: "trials" by name, rows of "columns"."""
-    return json.loads((proxy_folder() / "trials.json").read_text(encoding="utf-8"))
