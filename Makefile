@@ -26,7 +26,7 @@ book: $(INSTALLED)
 
 test: $(INSTALLED) browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto
 
 lab: $(INSTALLED)
 	@$(BIN)/python -m facenb.open_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,15 +68,21 @@ def main_training(config: train_words.Config) -> Path:
     return run_task(task, images, config, fabric)
 
 
-def run_task(task: Task, images: ImageSet, config: TrainConfig, fabric: Fabric | None = None) -> Path:
-    """Train, and save the averaged network; returns its file."""
+def run_task(
+    task: Task,
+    images: ImageSet,
+    config: TrainConfig,
+    fabric: Fabric | None = None,
+    kept: Callable[[nn.Module], nn.Module] = lambda network: network,
+) -> Path:
+    """Train, and save the averaged network, or the part of it that is `kept`; returns its file."""
     path = config.out / WEIGHTS
 
     def finish(average: nn.Module) -> None:
         last = (read_log(config.out) or [{}])[-1]
         learnt = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in task.state_dict().items()}
         about = {"task": task.name, **task.about, "options": options(config), "end": last, "learnt": learnt}
-        save_weights(average, path, about=about)
+        save_weights(kept(average), path, about=about)
 
     train(task, images, config, finish, fabric)
     return path

@@ -61,3 +61,31 @@ def test_a_broken_chapter_fails_the_build_and_is_named(book, tmp_path, broken, c
     result = small_book.build(folder)
     assert result.returncode != 0
     assert complaint in result.stdout + result.stderr and "small" in result.stdout + result.stderr
+
+
+def test_chapters_are_executed_side_by_side(book, tmp_path):
+    folder = tmp_path / "two"
+    shutil.copytree(book, folder, ignore=shutil.ignore_patterns("_build"))
+    head = small_book.CHAPTER.partition("(ch-small)=")[0]
+    for me, other in (("one", "two"), ("two", "one")):
+        wait = f"""
+import pathlib, time
+
+pathlib.Path("{me}.here").touch()
+for _ in range(600):
+    if pathlib.Path("{other}.here").exists():
+        break
+    time.sleep(0.1)
+else:
+    raise TimeoutError("{other} is not being executed")
+with open("executions-{me}.txt", "a") as file:
+    file.write("once more\\\\n")
+"""
+        (folder / "book" / f"{me}.md").write_text(f"{head}# Chapter {me}\n\n```{{code-cell}} ipython3{wait}```\n")
+    contents = small_book.CONTENTS.replace("  - file: book/small", "  - file: book/one\n  - file: book/two")
+    (folder / "_toc.yml").write_text(contents)
+    (folder / "book" / "index.md").write_text("# Small\n")
+    result = small_book.build(folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    for me in ("one", "two"):
+        assert (folder / "book" / f"executions-{me}.txt").read_text().count("once") == 1, "executed again by the build"

@@ -13,7 +13,7 @@ from facenb.restore.albedo_prior import AlbedoPrior, PriorOptions, modulated
 from facenb.restore.albedo_set import albedo_set, studio_albedos
 from facenb.restore.perceptual import edge_loss
 from facenb.restore.prior_command import train_prior
-from facenb.restore.prior_task import PriorTask
+from facenb.restore.prior_task import PriorAndCritic, PriorTask
 from facenb.restore.studio import open_studio, studio_faces
 from facenb.train_log import read_log
 from facenb.weights import load_weights, save_weights
@@ -94,7 +94,7 @@ def test_gradients():
 def test_it_learns_the_edge_that_components_blur():
     prior = AlbedoPrior(SMALL)
     prior.fit(pictures(200))
-    task = PriorTask(prior)
+    task = PriorTask(PriorAndCritic(prior, width=4), critic=0)
     optimizer = torch.optim.Adam([p for p in prior.parameters() if p.requires_grad], 3e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(350):
@@ -108,6 +108,18 @@ def test_it_learns_the_edge_that_components_blur():
         seen = torch.ones(50, 16, 16, dtype=torch.bool)
         learnt, linear = (edge_loss(p, unseen, seen, levels=1) for p in (prior(z), prior.linear(z)))
     assert learnt < 0.7 * linear
+
+
+def test_critic_and_prior_learn_against_each_other(fitted):
+    both = PriorAndCritic(fitted, width=4)
+    z = torch.randn(8, SMALL.codes, generator=torch.Generator().manual_seed(1))
+    _, critic, prior = both(pictures(8), z)
+    from_critic = torch.autograd.grad(critic, list(both.critic.parameters()), retain_graph=True)
+    assert max(g.abs().max() for g in from_critic) > 0
+    learning = [p for p in fitted.parameters() if p.requires_grad]
+    for loss, blind in ((critic, learning), (prior, list(both.critic.parameters()))):
+        assert all(g is None for g in torch.autograd.grad(loss, blind, allow_unused=True, retain_graph=True))
+    assert max(g.abs().max() for g in torch.autograd.grad(prior, learning)) > 0
 
 
 def test_albedos_are_those_of_the_studio(studio):

@@ -265,6 +265,20 @@ def test_it_begins_with_the_given_proxy_and_prior(folder):
     assert torch.equal(restorer.albedo.prior.principal.weight, prior.principal.weight)
 
 
+def test_it_goes_on_from_a_tuned_rival(folder, tmp_path):
+    rival = config(folder, tmp_path / "tuned", arn=False, grn=False, tune_all=True, critic=0)
+    tuned = train_restorer(rival)
+    still = train_restorer(config(folder, tmp_path / "still", begin=tuned, lr=0.0, steps=1))
+    before, after = (load_weights(path).proxy.state_dict() for path in (tuned, still))
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    first = load_weights(folder / "proxy.safetensors").state_dict()
+    assert not all(torch.equal(value, first[name]) for name, value in before.items())
+
+    save_weights(Proxy(ProxyOptions(size=16, width=8)), tmp_path / "other.safetensors")
+    with pytest.raises(ConfigError, match=r"its proxy is built otherwise than the teacher"):
+        train_restorer(config(folder, tmp_path / "b", begin=tuned, proxy=tmp_path / "other.safetensors"))
+
+
 def test_what_cannot_be_is_refused_in_one_line(folder, tmp_path, capsys):
     with pytest.raises(ConfigError, match="--factors 5"):
         train_restorer(config(folder, tmp_path / "a", factors=(5,)))

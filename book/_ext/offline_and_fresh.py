@@ -4,6 +4,7 @@
 * MathJax and plotly.js are copied once per site out of their Python packages.
 * jupyter-cache looks at a notebook's code only; an edit in `facenb/` or a new version of a dependency would re-execute
   nothing. Here the cache's folder carries a hash of the package, the requirements and the Python version.
+* Chapters that must be executed are executed side by side, one per core; the build then finds their results.
 * The theme declares one inline script twice, which browsers report as an error; the second copy goes.
 * The package's pages outlive the build that wrote them, so that a second build finds them, too.
 * Formulas in docstrings keep their lines on the package's pages.
@@ -14,12 +15,18 @@ import hashlib
 import os
 import shutil
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import jupytext
 import plotly
+from jupyter_cache import get_cache
+from jupyter_cache.executors import load_executor
+from myst_nb.core.read import create_nb_reader
+from sphinx.util import logging
 
+LOG = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 EXECUTED_WITH = ["facenb/**/*.py", "facenb/**/*.js", "facenb/data/*", "requirements.txt"]
 
@@ -41,6 +48,28 @@ def choose_cache(app, config):
         if stale != current:
             shutil.rmtree(stale)
     config.nb_execution_cache_path = str(current)
+
+
+def execute_side_by_side(app, env, docnames):
+    """Executes what the cache lacks before Sphinx reads the chapters one after the other.
+
+    A chapter that fails here is executed again by the build, which then says why.
+    """
+    cache = get_cache(app.config.nb_execution_cache_path)
+    wanted = []
+    for path in map(Path, map(env.doc2path, sorted(docnames))):
+        text = path.read_text()
+        reader = create_nb_reader(path, env.myst_config, env.mystnb_config, text)
+        if reader is None:
+            continue
+        with suppress(KeyError):
+            cache.match_cache_notebook(reader.read(text))
+            continue
+        wanted.append(cache.add_nb_to_project(str(path), read_data=reader.read_fmt).pk)
+    if len(wanted) > 1:
+        LOG.info("executing %s chapters on %s cores ...", len(wanted), os.cpu_count())
+        executor = load_executor("local-parallel", cache, LOG.logger)
+        executor.run_and_cache(filter_pks=wanted, timeout=app.config.nb_execution_timeout)
 
 
 def keep_package_pages(app, config):
@@ -97,6 +126,7 @@ def copy_scripts(app, exception):
 def setup(app):
     app.connect("config-inited", choose_cache)
     app.connect("config-inited", keep_package_pages, priority=950)  # after _toc.yml has excluded the rest (900)
+    app.connect("env-before-read-docs", execute_side_by_side)
     app.connect("autodoc-process-docstring", keep_formulas_as_written, priority=400)  # before napoleon (500)
     app.connect("html-page-context", offer_notebook, priority=400)  # before the theme builds its buttons (501)
     app.connect("html-page-context", drop_repeated_scripts, priority=900)  # after everyone has added theirs

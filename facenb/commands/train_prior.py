@@ -13,8 +13,9 @@ SHORT = "a generative prior: canonical albedos from random numbers"
 
 ABOUT = """\
 Train the prior of the second system: a network that draws canonical albedos from a code of random
-numbers. It learns from faces of the open model seen from the front without light ('open': they are
-drawn on the way), or from a folder of such pictures of your own.
+numbers. It learns to redraw faces of the open model seen from the front without light ('open': they
+are drawn on the way), or a folder of such pictures of your own; and to draw random ones that a
+critic takes for such.
 
 It writes to the folder DIR of --out
   weights.safetensors   the prior, at the end
@@ -47,6 +48,7 @@ class Config(TrainConfig):
     ] = (0.3, 0.3)
     size: Annotated[int, Option("side of the albedos, a power of two", "PIXELS", at_least=16)] = 64
     codes: Annotated[int, Option("numbers in a code", "N", at_least=1)] = 64
+    critic: Annotated[float, Option("weight of the critic of random codes", "NUMBER", at_least=0)] = 0.02
     width: Annotated[int, Option("channels at the full size", "N", at_least=4)] = 24
 
 

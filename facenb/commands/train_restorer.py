@@ -17,9 +17,9 @@ blurred, noisy, compressed. It begins with a proxy (`facenb train-proxy`) and an
 (`facenb train-prior`). In the first --mutual steps light and view are the proxy's of the clean
 photo; then the proxy learns, too, and a critic looks at renderings from other views.
 
-Parts can be left out to see what they are good for: --no-arn, --no-grn, --critic 0, --mutual as
-long as the run. With --no-arn --no-grn --tune-all it is the plain rival, a proxy tuned on spoilt
-photos.
+With --no-arn --no-grn --tune-all --critic 0 it is the plain rival, a proxy tuned on spoilt photos;
+--begin goes on from there. Parts can be left out to see what they are good for: --no-arn, --no-grn,
+--critic 0, --mutual as long as the run.
 
 It writes to the folder DIR of --out
   weights.safetensors   proxy, prior and restoration in one file, at the end
@@ -30,8 +30,8 @@ It writes to the folder DIR of --out
 
 EXAMPLES = """\
 examples:
-  facenb train-restorer faces --out restorer --proxy proxy/weights.safetensors \\
-      --prior prior/weights.safetensors
+  facenb train-restorer faces --out tuned --no-arn --no-grn --tune-all --critic 0
+  facenb train-restorer faces --out restorer --begin tuned/weights.safetensors
 """
 
 
@@ -40,6 +40,7 @@ class Config(TrainConfig):
     """Options of `facenb train-restorer`."""
 
     proxy: Annotated[Path, Option("weights of the proxy to begin with", "FILE")] = Path("proxy/weights.safetensors")
+    begin: Annotated[Path | None, Option("a tuned rival, to begin with its proxy", "FILE")] = None
     prior: Annotated[Path, Option("weights of the albedo prior", "FILE")] = Path("prior/weights.safetensors")
     steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 3_000
     mutual: Annotated[int, Option("steps before light and view learn and the critic joins", "N", at_least=0)] = 1_000

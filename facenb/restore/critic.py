@@ -8,6 +8,9 @@ patches of a quarter of the picture, under a hinge loss (Lim and Ye 2017):
     restorer    − mean D(rendering)
 
 Both see the face only, what surrounds it is black: a rendering has no background.
+
+A small critic that looks at colours alone learns nothing for hundreds of steps: skin and light vary far more than what
+gives a forgery away. So it sees details only, enlarged: the picture without its local mean.
 """
 
 from __future__ import annotations
@@ -15,8 +18,11 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import relu
+from torch.nn.functional import avg_pool2d, pad, relu
 from torch.nn.utils.parametrizations import spectral_norm
+
+NEAR = 2  # pixels on each side that the local mean is taken over
+DETAIL = 4.0  # by which details are enlarged
 
 
 class Critic(nn.Module):
@@ -36,7 +42,12 @@ class Critic(nn.Module):
         )
 
     def forward(self, picture: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 1 s s"]:
-        return self.layers(2 * picture - 1)
+        return self.layers(DETAIL * details(picture))
+
+
+def details(picture: Float[Tensor, "B C S S"]) -> Float[Tensor, "B C S S"]:
+    """A picture without its local mean."""
+    return picture - avg_pool2d(pad(picture, (NEAR,) * 4, mode="replicate"), 2 * NEAR + 1, 1)
 
 
 def critic_loss(critic: nn.Module, photo: Tensor, rendering: Tensor) -> Float[Tensor, ""]:

@@ -13,7 +13,7 @@ from facenb.model_source import OPEN
 from facenb.open_model import open_model
 from facenb.restore.albedo_prior import AlbedoPrior, PriorOptions
 from facenb.restore.albedo_set import albedo_set
-from facenb.restore.prior_task import PriorTask
+from facenb.restore.prior_task import PriorAndCritic, PriorTask
 from facenb.restore.studio import open_studio
 from facenb.train_commands import run_task
 
@@ -36,7 +36,8 @@ def train_prior(config: Config) -> Path:
         raise ConfigError(f"--codes {config.codes}: only {len(albedos)} albedos; give fewer codes or more albedos")
     prior = AlbedoPrior(PriorOptions(config.size, config.codes, width=config.width), config.seed)
     prior.fit(torch.stack([albedos[i] for i in range(fitted)]).float() / 255)
-    return run_task(PriorTask(prior), albedos, config)
+    task = PriorTask(PriorAndCritic(prior, seed=config.seed), config.critic)
+    return run_task(task, albedos, config, kept=lambda both: both.prior)
 
 
 def _albedos(config: Config) -> ImageSet:

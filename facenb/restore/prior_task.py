@@ -4,7 +4,10 @@ Each albedo a is encoded by the linear part, z = E(a), and must come back:
 
     10 mean (a(z) − a)² + mean |a(z) − a| + ½ mean |∇a(z) − ∇a|
 
-The squares bring the colour of skin, the absolute values the edges, and the gradients their sharpness.
+The squares bring the colour of skin, the absolute values the edges, and the gradients their sharpness. Those codes are
+not random, though, and what comes back is nearly linear in them. What only a generator can do shows where the code *is*
+random: between two hair lines the components draw both, as ghosts. So codes z ~ N(0, I) are drawn, too, and a critic
+(`facenb.restore.critic`) must take a(z) for an albedo.
 """
 
 from __future__ import annotations
@@ -13,32 +16,56 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from facenb.augment import mirrored_at_random
 from facenb.restore.albedo_prior import AlbedoPrior
+from facenb.restore.critic import Critic, critic_loss, taken_for_photos
 from facenb.restore.perceptual import edge_loss
 from facenb.restore.picture_metrics import psnr
 from facenb.task import StepResult
 
 
+class PriorAndCritic(nn.Module):
+    """What learns: a prior and its critic, in one call, or several processes would not agree."""
+
+    def __init__(self, prior: AlbedoPrior, width: int = 24, seed: int = 0):
+        super().__init__()
+        self.prior = prior
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.critic = Critic(width)
+
+    def forward(
+        self, albedo: Float[Tensor, "B 3 S S"], z: Float[Tensor, "B K"]
+    ) -> tuple[Float[Tensor, "B 3 S S"], Float[Tensor, ""], Float[Tensor, ""]]:
+        """Albedos as the prior draws them, and the losses of the critic and of the prior for random codes `z`."""
+        drawn = self.prior(z)
+        come_back = self.prior(self.prior.encode(albedo))
+        return come_back, critic_loss(self.critic, albedo, drawn), taken_for_photos(self.critic, drawn)
+
+
 class PriorTask:
-    """Albedos → the loss above."""
+    """Albedos → the loss above, `critic` times that of the critic."""
 
     name = "prior"
 
-    def __init__(self, network: AlbedoPrior):
-        self.network, self.encode = network, network.encode  # the linear part does not learn
-        self.about: dict[str, Any] = {"network": network.kind, **vars(network.options)}
+    def __init__(self, network: PriorAndCritic, critic: float = 0.02):
+        self.network, self.critic = network, critic
+        self.codes = network.prior.options.codes
+        self.about: dict[str, Any] = {"network": AlbedoPrior.kind, "critic": critic, **vars(network.prior.options)}
 
     def step(self, images: Float[Tensor, "B 3 S S"], generator: torch.Generator) -> StepResult:
         images = mirrored_at_random(images, generator)
-        answer = self.network(self.encode(images))
+        z = torch.randn(len(images), self.codes, generator=generator, device=images.device)
+        answer, critic, prior = self.network(images, z)
         off = answer - images
         parts = {
             "squares": 10 * off.square().mean(),
             "absolute": off.abs().mean(),
             "gradient": 0.5 * edge_loss(answer, images, torch.ones_like(images[:, 0], dtype=torch.bool), levels=1),
+            "critic": critic,
+            "taken for albedos": self.critic * prior,
         }
         numbers = {name: part.item() for name, part in parts.items()} | {"psnr": psnr(answer, images).mean().item()}
         return StepResult(sum(parts.values()), numbers, {"one": images.new_ones(())})
@@ -53,7 +80,14 @@ class PriorTask:
         """Nothing was kept."""
 
     def pictures(self, images: Float[Tensor, "B 3 S S"]) -> dict[str, Float[Tensor, "3 H W"]]:
-        z = self.encode(images)
-        linear = self.network.linear(z).clamp(0, 1)
-        rows = {"albedos": images, "linear part": linear, "prior": self.network(z).clamp(0, 1)}
-        return {name: torch.cat(list(row), dim=-1) for name, row in rows.items()}
+        prior = self.network.prior
+        z = prior.encode(images)
+        random = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
+        rows = {
+            "albedos": images,
+            "linear part": prior.linear(z),
+            "prior": prior(z),
+            "linear part, random codes": prior.linear(random),
+            "prior, random codes": prior(random),
+        }
+        return {name: torch.cat(list(row), dim=-1).clamp(0, 1) for name, row in rows.items()}

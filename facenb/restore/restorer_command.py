@@ -43,7 +43,8 @@ def train_restorer(config: Config) -> Path:
             raise ConfigError(f"--factors {factor}: photos of {size} pixels cannot be reduced so, choose a divisor")
     images = open_images(config.images, size)
     options = RestorerOptions(proxy.options, prior.options, config.arn, config.grn, config.width)
-    restorer = assemble(options, proxy, prior, images, config.seed)
+    begin = proxy if config.begin is None else _proxy_of(config.begin, options)
+    restorer = assemble(options, begin, prior, images, config.seed)
     loss = RestorerLoss(
         edges=config.edges,
         teacher=config.teacher,
@@ -53,6 +54,14 @@ def train_restorer(config: Config) -> Path:
     )
     task = RestorerTask(restorer, proxy, Degradation(factors=config.factors), loss)
     return run_task(task, images, config)
+
+
+def _proxy_of(path: Path, options: RestorerOptions) -> Proxy:
+    """The proxy within the restorer of a file."""
+    proxy = load_weights(path, Restorer.kind).proxy
+    if proxy.options != options.proxy:
+        raise ConfigError(f"{path}: its proxy is built otherwise than the teacher of --proxy; tune that one")
+    return proxy
 
 
 def assemble(options: RestorerOptions, proxy: Proxy, prior: AlbedoPrior, images: ImageSet, seed: int) -> Restorer:
