@@ -8,10 +8,14 @@ may not be seen. What it says, it says through the prior:
     encoder  →  Δz, maps at each side s, a trust m  →  a = a_o + m ⊙ (prior(E(a_o) + Δz; scale_s, shift_s) − a_o)
 
 The prior is frozen, its code and half of its channels are steered (Wang et al. 2021). A fresh ARN steers nothing and
-trusts the prior a little: what it then adds is the albedo of the prior that is nearest to the proxy's.
+trusts the prior by half: what it then adds is what the prior makes of the proxy's albedo.
 
-The proxy has found its own idea of where "the front" is. Pictures are moved into the prior's frame and back by one
-similarity for all faces, `register`.
+The proxy has found its own idea of where "the front" is, of colours, and of what it does not know. `calibrate` learns
+that from its albedos of some photos: pictures are moved into the prior's frame and back by one similarity for all
+faces, `register`; and the code, which should have mean 0 and variance 1, loses its mean μ_k, while what varies more
+than it should is taken for noise and shrunk (Wiener's filter):
+
+    z_k = (E(a_o)_k − μ_k) / max(1, σ_k²)
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from facenb.restore.albedo_prior import AlbedoPrior, Modulation
 from facenb.restore.proxy_networks import start_small
 
 STEERED_FROM = 8  # side of the smallest maps that are modulated
-DOUBT = -1.0  # the logit of a fresh network's trust in the prior
+BELIEF = 0.6  # part that `believed` takes from the prior
 GUIDES = 11  # channels of what the encoder sees
 SCALES = [0.8 + 0.02 * n for n in range(21)]  # tried by `register`
 MOVES = [-0.2 + 0.02 * n for n in range(21)]
@@ -55,8 +59,10 @@ class AlbedoRestorer(nn.Module):
         start_small(self.code, 1e-3)
         self.trust = nn.Conv2d(width, 1, 3, padding=1)
         nn.init.zeros_(self.trust.weight)
-        nn.init.constant_(self.trust.bias, DOUBT)
+        nn.init.zeros_(self.trust.bias)
         self.register_buffer("frame", torch.eye(2, 3))  # prior's picture coordinates → proxy's
+        self.register_buffer("code_mean", torch.zeros(options.codes))
+        self.register_buffer("code_variance", torch.ones(options.codes))
 
     def forward(
         self,
@@ -76,9 +82,29 @@ class AlbedoRestorer(nn.Module):
                 x = leaky_relu(next(stages)(x), 0.2)
             if side >= STEERED_FROM:
                 modulation[side] = tuple(self.steer[str(side)](x).chunk(2, 1))
-        z = self.prior.encode(there[:, :3]) + self.code(x).flatten(1)
+        z = self.encode(there[:, :3]) + self.code(x).flatten(1)
         back = _moved(torch.cat([self.prior(z, modulation), trust], 1), _inverse(self.frame))
         return albedo + back[:, 3:].clamp(0, 1) * (back[:, :3] - albedo)
+
+    def encode(self, albedo: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B K"]:
+        """The calibrated code of an albedo in the prior's frame."""
+        return (self.prior.encode(albedo) - self.code_mean) / self.code_variance.clamp(min=1)
+
+    @torch.no_grad()
+    def calibrate(self, albedos: Float[Tensor, "N 3 S S"]) -> None:
+        """Learn the proxy's frame, and the moments of its codes, from its albedos of photos."""
+        S = self.prior.options.size
+        mean = self.prior.linear(torch.zeros(1, self.prior.options.codes))[0]
+        self.frame.copy_(register(albedos.mean(0), mean.view(3, S, S)))
+        codes = self.prior.encode(_moved(albedos, self.frame))
+        self.code_mean.copy_(codes.mean(0))
+        self.code_variance.copy_(codes.var(0))
+
+    @torch.no_grad()
+    def believed(self, albedo: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
+        """A proxy's albedo, and what the prior makes of it, mixed by `BELIEF`: a target to learn."""
+        drawn = self.prior(self.encode(_moved(albedo, self.frame)))
+        return albedo + BELIEF * (_moved(drawn, _inverse(self.frame)) - albedo)
 
 
 def guides(albedo: Tensor, texture: Tensor, seen: Bool[Tensor, "B S S"]) -> Float[Tensor, "B 11 S S"]:

@@ -11,7 +11,6 @@ from torch import Tensor
 from facenb.config import ConfigError
 from facenb.image_sets import ImageSet, open_images
 from facenb.restore.albedo_prior import AlbedoPrior
-from facenb.restore.albedo_restorer import register
 from facenb.restore.degrade import Degradation
 from facenb.restore.proxy import Proxy
 from facenb.restore.restorer import Restorer, RestorerOptions
@@ -22,7 +21,7 @@ from facenb.weights import load_weights
 if TYPE_CHECKING:
     from facenb.commands.train_restorer import Config
 
-REGISTERED = 200  # photos whose mean albedo tells where the proxy's front is
+CALIBRATED = 400  # photos whose albedos tell where the proxy's front is
 
 
 def train_restorer(config: Config) -> Path:
@@ -65,19 +64,17 @@ def _proxy_of(path: Path, options: RestorerOptions) -> Proxy:
 
 
 def assemble(options: RestorerOptions, proxy: Proxy, prior: AlbedoPrior, images: ImageSet, seed: int) -> Restorer:
-    """A fresh restorer around a trained proxy and a trained prior, the two brought into register."""
+    """A fresh restorer around a trained proxy and a trained prior, the two calibrated."""
     restorer = Restorer(options, seed)
     restorer.proxy.load_state_dict(proxy.state_dict())
     if restorer.albedo is not None:
         restorer.albedo.prior.load_state_dict(prior.state_dict())
-        S = options.prior.size
-        prior_mean = prior.linear(torch.zeros(1, options.prior.codes))[0]
-        restorer.albedo.frame.copy_(register(_mean_albedo(proxy, images), prior_mean.view(3, S, S)))
+        restorer.albedo.calibrate(_albedos(proxy, images))
     return restorer
 
 
 @torch.no_grad()
-def _mean_albedo(proxy: Proxy, images: ImageSet) -> Tensor:
-    """The average of what the proxy says of some photos."""
-    photos = torch.stack([images[i] for i in range(min(len(images), REGISTERED))]).float() / 255
-    return torch.cat([proxy.eval()(part).albedo for part in photos.split(50)]).mean(0)
+def _albedos(proxy: Proxy, images: ImageSet) -> Tensor:
+    """What the proxy says of some photos."""
+    photos = torch.stack([images[i] for i in range(min(len(images), CALIBRATED))]).float() / 255
+    return torch.cat([proxy.eval()(part).albedo for part in photos.split(50)])

@@ -5,7 +5,7 @@ frozen proxy says of that. No truth about shape, albedo, light or view is used.
 
     photo      mean ‖Π(Λ(a, d, l), ω) − I‖₁ where the view sees the face, and half of it for the mirrored face
     edges      mean ‖∇Π(…) − ∇I‖₁ there
-    teacher    mean ‖a − a*‖₁, a* the proxy's albedo of the clean photo
+    teacher    mean ‖a − a*‖₁ + mean ‖∇a − ∇a*‖₁, a* the proxy's albedo of the clean photo, half as the prior believes it
     depth      mean (Δd)² and second differences of Δd = d − d*, in units of the relief
 
 In the first steps light l* and view ω* are what the pretrained proxy says of the clean photo, so that ARN and GRN learn
@@ -70,6 +70,7 @@ class RestorerTask:
         loss: RestorerLoss = RestorerLoss(),
     ):
         self.network, self.teacher, self.weights, self.degradation = network, teacher.eval(), loss, degradation
+        self.believed = None if network.albedo is None else network.albedo.believed
         self.taken = 0  # steps
         network.requires_grad_(True)
         if network.albedo is not None:
@@ -87,6 +88,8 @@ class RestorerTask:
         images = mirrored_at_random(images, generator)
         with torch.no_grad():
             clean = self.teacher.to(images.device)(images)
+            if self.believed is not None:
+                clean = clean._replace(albedo=self.believed(clean.albedo))
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         spoilt = degrade((255 * images).round().to(torch.uint8), seed, self.degradation).to(images) / 255
         frozen = not (mutual or w.tune_all)
@@ -130,7 +133,7 @@ def _restoration_loss(face: Face, clean: Face, images: Float[Tensor, "B 3 S S"],
         "photo": _masked_error(straight.image - images, straight.mask),
         "mirror": w.mirror * _masked_error(flipped.image - images, flipped.mask & straight.mask),
         "edges": w.edges * edge_loss(straight.image, images, straight.mask, levels=1),
-        "teacher": w.teacher * (face.albedo - clean.albedo).abs().mean(),
+        "teacher": w.teacher * _albedo_error(face.albedo, clean.albedo),
     }
     displacement = (face.depth - clean.depth) / RELIEF
     parts["depth"] = w.teacher * displacement.abs().mean() if w.tune_all else w.depth * displacement.square().mean()
@@ -142,6 +145,11 @@ def _masked_error(off: Float[Tensor, "B 3 S S"], where: Bool[Tensor, "B S S"]) -
     """Mean absolute difference over the pixels `where` of each photo, then over photos."""
     w = where[:, None].to(off.dtype)
     return ((off.abs() * w).sum((1, 2, 3)) / (3 * w.sum((1, 2, 3)) + 1)).mean()
+
+
+def _albedo_error(a: Float[Tensor, "B 3 S S"], target: Float[Tensor, "B 3 S S"]) -> Float[Tensor, ""]:
+    everywhere = torch.ones_like(a[:, 0], dtype=torch.bool)
+    return (a - target).abs().mean() + edge_loss(a, target, everywhere, levels=1)
 
 
 def _difference(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> Float[Tensor, ""]:
