@@ -37,9 +37,8 @@ class Config(TrainConfig):
 
     images: Annotated[Path, Option("'open', or a folder of canonical albedos", "DIR", positional=True)]
     count: Annotated[int, Option("how many faces of the open model are drawn", "N", at_least=100)] = 4_000
-    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 4_000
+    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 2_000
     batch: Annotated[int, Option("images in each step of each process", "N", at_least=1)] = 16
-    lr: Annotated[float, Option("learning rate of Adam", "NUMBER", at_least=0)] = 3e-3
     drop_at: Annotated[
         tuple[float, ...], Option("where the learning rate drops, as parts of the run", "PART", at_least=0, at_most=1)
     ] = (0.6, 0.85)

@@ -15,7 +15,7 @@ ABOUT = """\
 Train the second system's restoration on clean photos, which are spoilt on the way: reduced,
 blurred, noisy, compressed. It begins with a proxy (`facenb train-proxy`) and an albedo prior
 (`facenb train-prior`). In the first --mutual steps light and view are the proxy's of the clean
-photo; then the proxy learns, too, and a critic looks at renderings from other views.
+photo; then they are learnt, too, and a critic looks at renderings from other views.
 
 With --no-arn --no-grn --tune-all --critic 0 it is the plain rival, a proxy tuned on spoilt photos;
 --begin goes on from there. Parts can be left out to see what they are good for: --no-arn, --no-grn,
@@ -42,8 +42,9 @@ class Config(TrainConfig):
     proxy: Annotated[Path, Option("weights of the proxy to begin with", "FILE")] = Path("proxy/weights.safetensors")
     begin: Annotated[Path | None, Option("a tuned rival, to begin with its proxy", "FILE")] = None
     prior: Annotated[Path, Option("weights of the albedo prior", "FILE")] = Path("prior/weights.safetensors")
-    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 3_000
-    mutual: Annotated[int, Option("steps before light and view learn and the critic joins", "N", at_least=0)] = 1_000
+    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 1_000
+    mutual: Annotated[int, Option("steps before light and view learn and the critic joins", "N", at_least=0)] = 400
+    lr: Annotated[float, Option("learning rate of Adam", "NUMBER", at_least=0)] = 5e-4
     batch: Annotated[int, Option("images in each step of each process", "N", at_least=2)] = 16
     drop_at: Annotated[
         tuple[float, ...], Option("where the learning rate drops, as parts of the run", "PART", at_least=0, at_most=1)
@@ -55,10 +56,11 @@ class Config(TrainConfig):
     arn: Annotated[bool, Option("restore albedo with the prior")] = True
     grn: Annotated[bool, Option("restore geometry by a displacement")] = True
     tune_all: Annotated[bool, Option("let the whole proxy learn from the first step on")] = False
+    shading: Annotated[bool, Option("let GRN learn from shading, too")] = False
     width: Annotated[int, Option("channels of ARN's and GRN's first convolutions", "N", at_least=4)] = 24
     critic: Annotated[float, Option("weight of the critic of novel views", "NUMBER", at_least=0)] = 0.01
-    teacher: Annotated[float, Option("weight of the clean photo's albedo", "NUMBER", at_least=0)] = 0.5
-    edges: Annotated[float, Option("weight of differences of neighbours", "NUMBER", at_least=0)] = 0.5
+    teacher: Annotated[float, Option("weight of the clean photo's albedo", "NUMBER", at_least=0)] = 2.0
+    edges: Annotated[float, Option("weight of differences of neighbours", "NUMBER", at_least=0)] = 2.0
     factors: Annotated[tuple[int, ...], Option("by which photos are reduced, one by lot", "N", at_least=1)] = (4,)
 
 

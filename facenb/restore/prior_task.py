@@ -63,7 +63,7 @@ class PriorTask:
         parts = {
             "squares": 10 * off.square().mean(),
             "absolute": off.abs().mean(),
-            "gradient": 0.5 * edge_loss(answer, images, torch.ones_like(images[:, 0], dtype=torch.bool), levels=1),
+            "edges": 0.5 * edge_loss(answer, images, torch.ones_like(images[:, 0], dtype=torch.bool), levels=1),
             "critic": critic,
             "taken for albedos": self.critic * prior,
         }

@@ -143,9 +143,10 @@ def mirrored(face: Face) -> Face:
     return face._replace(depth=face.depth.flip(2), albedo=face.albedo.flip(3))
 
 
-def reconstruct(face: Face) -> Rendering:
-    """Λ, then Π: the photo that the face should have given."""
-    return render_view(face.depth, light_depth(face.depth, face.albedo, face.light).texture, face.view)
+def reconstruct(face: Face, lit: Float[Tensor, "B S S"] | None = None) -> Rendering:
+    """Λ, then Π: the photo that the face should have given. Λ may look at another depth, `lit`."""
+    depth = face.depth if lit is None else lit
+    return render_view(face.depth, light_depth(depth, face.albedo, face.light).texture, face.view)
 
 
 def ellipsoid(size: int) -> Float[Tensor, "size size"]:

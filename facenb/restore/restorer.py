@@ -53,11 +53,32 @@ class RestorerOptions:
         return RestorerOptions(**{**values, **parts})
 
 
-class Verdict(NamedTuple):
-    """What the critic made of renderings: its own loss, and the restorer's."""
+class Lesson(NamedTuple):
+    """What is given in training beside the spoilt photos.
 
-    critic: Float[Tensor, ""]
-    restorer: Float[Tensor, ""]
+    Attributes:
+        known: a face whose light and view are taken instead of the photo's own; the proxy then learns nothing.
+        real, turned: photos for the critic, black around the face, and the views that it shall judge.
+    """
+
+    known: Face | None = None
+    real: Float[Tensor, "B 3 S S"] | None = None
+    turned: Viewpoint | None = None
+
+
+class Restored(NamedTuple):
+    """What comes back in training.
+
+    Attributes:
+        face: the restored one.
+        coarse: its depth before GRN.
+        critic, taken: the critic's own loss, and the restorer's, if there were views to judge.
+    """
+
+    face: Face
+    coarse: Float[Tensor, "B S S"]
+    critic: Float[Tensor, ""] | None = None
+    taken: Float[Tensor, ""] | None = None
 
 
 class Restorer(nn.Module):
@@ -79,31 +100,25 @@ class Restorer(nn.Module):
             self.geometry = GeometryRestorer(options.width // 2) if options.geometry else None
             self.critic = Critic(options.width)
 
-    def forward(
-        self,
-        photo: Float[Tensor, "B 3 S S"],
-        known: Face | None = None,
-        real: Float[Tensor, "B 3 S S"] | None = None,
-        turned: Viewpoint | None = None,
-    ) -> Face | tuple[Face, Verdict]:
-        """The restored face of each photo, and the critic's verdict on renderings if there are other views to turn to.
-
-        Args:
-            known: a face whose light and view are taken instead of the photo's own; the proxy then learns nothing.
-            real, turned: photos for the critic, black around the face, and the views that it shall judge.
+    def forward(self, photo: Float[Tensor, "B 3 S S"], lesson: Lesson | None = None) -> Face | Restored:
+        """The restored face of each photo; in a lesson, what can be learnt from it.
 
         In training everything that learns must pass through one call, or several processes would not agree.
         """
+        known = lesson.known if lesson else None
         with torch.set_grad_enabled(torch.is_grad_enabled() and known is None):
-            face = self.proxy(photo)
+            guess = self.proxy(photo)
         if known is not None:
-            face = face._replace(light=known.light, view=known.view)
-        face = self.restore(photo, face)
-        if turned is None:
+            guess = guess._replace(light=known.light, view=known.view)
+        face = self.restore(photo, guess)
+        if lesson is None:
             return face
-        rendering = render_view(face.depth, light_depth(face.depth, face.albedo, face.light).texture, turned)
+        if lesson.turned is None:
+            return Restored(face, guess.depth)
+        rendering = render_view(face.depth, light_depth(face.depth, face.albedo, face.light).texture, lesson.turned)
         novel = rendering.image * rendering.mask[:, None]
-        return face, Verdict(critic_loss(self.critic, real, novel), taken_for_photos(self.critic, novel))
+        judged = critic_loss(self.critic, lesson.real, novel), taken_for_photos(self.critic, novel)
+        return Restored(face, guess.depth, *judged)
 
     def restore(self, photo: Float[Tensor, "B 3 S S"], face: Face) -> Face:
         """The proxy's face of the same photo, restored.

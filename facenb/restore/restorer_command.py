@@ -50,6 +50,7 @@ def train_restorer(config: Config) -> Path:
         critic=config.critic,
         mutual=config.mutual,
         tune_all=config.tune_all,
+        shading=config.shading,
     )
     task = RestorerTask(restorer, proxy, Degradation(factors=config.factors), loss)
     return run_task(task, images, config)

@@ -10,10 +10,13 @@ frozen proxy says of that. No truth about shape, albedo, light or view is used.
 
 In the first steps light l* and view ω* are what the pretrained proxy says of the clean photo, so that ARN and GRN learn
 from pictures that lie where they should; the proxy's networks rest. Then the restorer must see light and view in the
-spoilt photo itself, and all networks learn together (*mutual learning*):
+spoilt photo itself, and these two networks learn with ARN and GRN (*mutual learning*):
 
     views      10 mean ‖ω − ω*‖₁ + mean ‖l − l*‖₁
     critic     the hinge losses of `facenb.restore.critic`, on renderings from random other views
+
+Λ looks at the coarse depth d_o, so GRN learns from where the photo puts things, not from shading: where light and skin
+are guesses, the wrinkles that explain the brightness best are wrong ones (the chapter measures it, with `shading`).
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from facenb.restore.degrade import Degradation, degrade
 from facenb.restore.perceptual import edge_loss
 from facenb.restore.proxy import RELIEF, Face, Proxy, mirrored, reconstruct
 from facenb.restore.proxy_task import roughness
-from facenb.restore.restorer import Restorer
+from facenb.restore.restorer import Lesson, Restored, Restorer
 from facenb.restore.studio import PITCH, YAW
 from facenb.restore.view import Viewpoint
 from facenb.task import StepResult
@@ -42,8 +45,9 @@ class RestorerLoss:
 
     Attributes:
         mirror, edges, teacher, depth, smooth, views, critic: see above; 0 leaves the part out.
-        mutual: steps after which the proxy's networks learn, too, and the critic joins.
-        tune_all: let the proxy learn from the first step on: the rival without ARN and GRN.
+        mutual: steps after which the networks of light and view learn, too, and the critic joins.
+        tune_all: let the whole proxy learn from the first step on: the rival without ARN and GRN.
+        shading: light the restored depth, so that GRN learns from shading, and not only from where things are.
     """
 
     mirror: float = 0.5
@@ -55,6 +59,7 @@ class RestorerLoss:
     critic: float = 0.01
     mutual: int = 1000
     tune_all: bool = False
+    shading: bool = False
 
 
 class RestorerTask:
@@ -73,6 +78,9 @@ class RestorerTask:
         self.believed = None if network.albedo is None else network.albedo.believed
         self.taken = 0  # steps
         network.requires_grad_(True)
+        network.proxy.requires_grad_(loss.tune_all)
+        network.proxy.light.requires_grad_(True)
+        network.proxy.view.requires_grad_(True)
         if network.albedo is not None:
             network.albedo.prior.requires_grad_(False)
         self.learning = [p for p in network.parameters() if p.requires_grad]
@@ -93,18 +101,18 @@ class RestorerTask:
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         spoilt = degrade((255 * images).round().to(torch.uint8), seed, self.degradation).to(images) / 255
         frozen = not (mutual or w.tune_all)
-        if mutual and w.critic:
-            real = images * reconstruct(clean).mask[:, None]
-            face, verdict = self.network(spoilt, None, real, _random_views(len(images), generator))
-        else:
-            face, verdict = self.network(spoilt, clean if frozen else None), None
-        parts = _restoration_loss(face, clean, images, w)
+        judged = mutual and w.critic > 0
+        real = images * reconstruct(clean).mask[:, None] if judged else None
+        turned = _random_views(len(images), generator) if judged else None
+        restored = self.network(spoilt, Lesson(clean if frozen else None, real, turned))
+        face = restored.face
+        parts = _restoration_loss(restored, clean, images, w)
         if not frozen:
             turn, light = _difference(face.view, clean.view), _difference(face.light, clean.light)
             parts["views"] = w.views * (10 * turn + light)
-        if verdict is not None:
-            parts["critic"] = verdict.critic
-            parts["taken for photos"] = w.critic * verdict.restorer
+        if judged:
+            parts["critic"] = restored.critic
+            parts["taken for photos"] = w.critic * restored.taken
         else:  # all take part in every step, or several processes would wait for each other
             parts["unused"] = 0 * sum(p.sum() for p in self.learning)
         numbers = {name: part.item() for name, part in parts.items() if name != "unused"}
@@ -126,9 +134,12 @@ class RestorerTask:
         return {name: torch.cat(list(row), dim=-1) for name, row in rows.items()}
 
 
-def _restoration_loss(face: Face, clean: Face, images: Float[Tensor, "B 3 S S"], w: RestorerLoss) -> dict[str, Tensor]:
+def _restoration_loss(
+    restored: Restored, clean: Face, images: Float[Tensor, "B 3 S S"], w: RestorerLoss
+) -> dict[str, Tensor]:
     """Photo, edges, teacher and the displacement's own terms."""
-    straight, flipped = reconstruct(face), reconstruct(mirrored(face))
+    face, lit = restored.face, restored.face.depth if w.shading else restored.coarse
+    straight, flipped = reconstruct(face, lit), reconstruct(mirrored(face), lit.flip(2))
     parts = {
         "photo": _masked_error(straight.image - images, straight.mask),
         "mirror": w.mirror * _masked_error(flipped.image - images, flipped.mask & straight.mask),
