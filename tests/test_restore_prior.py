@@ -94,7 +94,7 @@ def test_gradients():
 def test_it_learns_the_edge_that_components_blur():
     prior = AlbedoPrior(SMALL)
     prior.fit(pictures(200))
-    task = PriorTask(PriorAndCritic(prior, width=4), critic=0)
+    task = PriorTask(PriorAndCritic(prior, width=4))
     optimizer = torch.optim.Adam([p for p in prior.parameters() if p.requires_grad], 3e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(350):
@@ -135,7 +135,7 @@ def test_albedos_are_those_of_the_studio(studio):
 
 
 def config(out, **changes) -> Config:
-    small = dict(size=16, codes=6, width=4, count=100, steps=6, batch=4, checkpoint_every=2, log_every=1)
+    small = dict(size=16, critic=0.1, codes=6, width=4, count=100, steps=6, batch=4, checkpoint_every=2, log_every=1)
     return Config(images="open", out=out, tensorboard=False, **small | changes)
 
 

@@ -14,8 +14,8 @@ SHORT = "a generative prior: canonical albedos from random numbers"
 ABOUT = """\
 Train the prior of the second system: a network that draws canonical albedos from a code of random
 numbers. It learns to redraw faces of the open model seen from the front without light ('open': they
-are drawn on the way), or a folder of such pictures of your own; and to draw random ones that a
-critic takes for such.
+are drawn on the way), or a folder of such pictures of your own; with --critic also to draw random
+ones that a critic takes for such.
 
 It writes to the folder DIR of --out
   weights.safetensors   the prior, at the end
@@ -37,7 +37,7 @@ class Config(TrainConfig):
 
     images: Annotated[Path, Option("'open', or a folder of canonical albedos", "DIR", positional=True)]
     count: Annotated[int, Option("how many faces of the open model are drawn", "N", at_least=100)] = 4_000
-    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 2_000
+    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 1_500
     batch: Annotated[int, Option("images in each step of each process", "N", at_least=1)] = 16
     drop_at: Annotated[
         tuple[float, ...], Option("where the learning rate drops, as parts of the run", "PART", at_least=0, at_most=1)
@@ -47,7 +47,7 @@ class Config(TrainConfig):
     ] = (0.3, 0.3)
     size: Annotated[int, Option("side of the albedos, a power of two", "PIXELS", at_least=16)] = 64
     codes: Annotated[int, Option("numbers in a code", "N", at_least=1)] = 64
-    critic: Annotated[float, Option("weight of the critic of random codes", "NUMBER", at_least=0)] = 0.02
+    critic: Annotated[float, Option("weight of the critic of random codes", "NUMBER", at_least=0)] = 0.0
     width: Annotated[int, Option("channels at the full size", "N", at_least=4)] = 24
 
 
