@@ -24,7 +24,7 @@ def test_every_checkpoint_is_asked_and_the_last_is_the_result(tmp_path, monkeypa
     weights = train_proxy(config)
     arguments = ["history", tmp_path / "run0", "--faces", tmp_path / "faces", "--out", tmp_path / "history.json"]
     monkeypatch.setattr(sys, "argv", [str(a) for a in arguments])
-    proxy_history.main()
+    assert proxy_history.main() == 0
     result = json.loads((tmp_path / "history.json").read_text())
     run = result["runs"]["run0"]
     assert result["columns"] == list(COLUMNS) and result["faces"] == 5

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from facenb.restore.restorer import Restorer
 from facenb.restore.restorer_evaluation import restoration_errors, restored_in_2d
 from facenb.restore.studio import StudioFaces, open_studio
 from facenb.restore.studio_files import read_studio
+from facenb.scripts import answered
 from facenb.weights import load_weights
 
 SPOILT = 100  # seed of what happens to the test photos
@@ -83,7 +85,7 @@ def sittings(subjects: int, seed: int, size: int, micc: Path | None) -> list[Sit
     return [hold_sitting(studio, seed, i, size) for i in range(subjects)]
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m facenb.restore.compare", description=__doc__.split("\n")[0])
     parser.add_argument("--faces", type=Path, required=True, metavar="DIR", help="faces made by `facenb studio`")
     parser.add_argument("--proxy", type=Path, required=True, metavar="FILE", help="weights of `facenb train-proxy`")
@@ -94,6 +96,10 @@ def main() -> None:
     parser.add_argument("--factor", type=int, default=4, help="by which photos are reduced (default: 4)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.json")
     given = parser.parse_args()
+    return answered("compare", lambda: _compare(given))
+
+
+def _compare(given: argparse.Namespace) -> None:
     faces = read_studio(given.faces)
     proxy = load_weights(given.proxy, Proxy.kind)
     restorers = {name: load_weights(file, Restorer.kind) for name, file in (r.split("=", 1) for r in given.restorer)}
@@ -138,4 +144,4 @@ def _write(path: Path, result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from facenb.restore.proxy import Proxy, ProxyOptions
 from facenb.restore.proxy_evaluation import DepthErrors, canonical_errors, predict, relief_gain
 from facenb.restore.studio import StudioFaces
 from facenb.restore.studio_files import read_studio
+from facenb.scripts import answered
 
 COLUMNS = ("step", "SIDE", "SIDE sd", "MAD", "MAD sd", "relief", "yaw slope", "inverted", "gain")
 
@@ -61,17 +63,22 @@ def row(step: int, errors: DepthErrors, gain: float) -> list[float]:
     return [step, *(round(float(x), 4) for x in (*numbers, errors.yaw_slope)), errors.inverted, round(gain, 4)]
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m facenb.restore.proxy_history", description=__doc__.split("\n")[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of `facenb train-proxy`")
     parser.add_argument("--faces", type=Path, required=True, metavar="DIR", help="faces made by `facenb studio`")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.json")
     given = parser.parse_args()
-    faces = read_studio(given.faces)
-    result = {"columns": COLUMNS, "faces": len(faces), "runs": {run.name: history(run, faces) for run in given.runs}}
-    with atomic_path(given.out) as unfinished:
-        unfinished.write_text(json.dumps(result, separators=(",", ":")) + "\n", encoding="utf-8")
+
+    def work() -> None:
+        faces = read_studio(given.faces)
+        found = {run.name: history(run, faces) for run in given.runs}
+        result = {"columns": COLUMNS, "faces": len(faces), "runs": found}
+        with atomic_path(given.out) as unfinished:
+            unfinished.write_text(json.dumps(result, separators=(",", ":")) + "\n", encoding="utf-8")
+
+    return answered("proxy_history", work)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

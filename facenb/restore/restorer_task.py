@@ -5,7 +5,8 @@ frozen proxy says of that. No truth about shape, albedo, light or view is used.
 
     photo      mean ‖Π(Λ(a, d, l), ω) − I‖₁ where the view sees the face, and half of it for the mirrored face
     edges      mean ‖∇Π(…) − ∇I‖₁ there
-    teacher    mean ‖a − a*‖₁ + mean ‖∇a − ∇a*‖₁, a* the proxy's albedo of the clean photo, half as the prior believes it
+    teacher    mean ‖a − a*‖₁, a* the proxy's albedo of the clean photo; with ARN + mean ‖∇a − ∇a*‖₁, and a* is
+               what the prior believes of that albedo
     depth      mean (Δd)² and second differences of Δd = d − d*, in units of the relief
 
 In the first steps light l* and view ω* are what the pretrained proxy says of the clean photo, so that ARN and GRN learn
@@ -107,6 +108,9 @@ class RestorerTask:
         restored = self.network(spoilt, Lesson(clean if frozen else None, real, turned))
         face = restored.face
         parts = _restoration_loss(restored, clean, images, w)
+        if self.believed is not None:
+            everywhere = torch.ones_like(images[:, 0], dtype=torch.bool)
+            parts["teacher"] = parts["teacher"] + w.teacher * edge_loss(face.albedo, clean.albedo, everywhere, levels=1)
         if not frozen:
             turn, light = _difference(face.view, clean.view), _difference(face.light, clean.light)
             parts["views"] = w.views * (10 * turn + light)
@@ -144,7 +148,7 @@ def _restoration_loss(
         "photo": _masked_error(straight.image - images, straight.mask),
         "mirror": w.mirror * _masked_error(flipped.image - images, flipped.mask & straight.mask),
         "edges": w.edges * edge_loss(straight.image, images, straight.mask, levels=1),
-        "teacher": w.teacher * _albedo_error(face.albedo, clean.albedo),
+        "teacher": w.teacher * (face.albedo - clean.albedo).abs().mean(),
     }
     displacement = (face.depth - clean.depth) / RELIEF
     parts["depth"] = w.teacher * displacement.abs().mean() if w.tune_all else w.depth * displacement.square().mean()
@@ -156,11 +160,6 @@ def _masked_error(off: Float[Tensor, "B 3 S S"], where: Bool[Tensor, "B S S"]) -
     """Mean absolute difference over the pixels `where` of each photo, then over photos."""
     w = where[:, None].to(off.dtype)
     return ((off.abs() * w).sum((1, 2, 3)) / (3 * w.sum((1, 2, 3)) + 1)).mean()
-
-
-def _albedo_error(a: Float[Tensor, "B 3 S S"], target: Float[Tensor, "B 3 S S"]) -> Float[Tensor, ""]:
-    everywhere = torch.ones_like(a[:, 0], dtype=torch.bool)
-    return (a - target).abs().mean() + edge_loss(a, target, everywhere, levels=1)
 
 
 def _difference(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> Float[Tensor, ""]:
