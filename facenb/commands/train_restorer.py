@@ -42,16 +42,16 @@ class Config(TrainConfig):
     proxy: Annotated[Path, Option("weights of the proxy to begin with", "FILE")] = Path("proxy/weights.safetensors")
     begin: Annotated[Path | None, Option("a tuned rival, to begin with its proxy", "FILE")] = None
     prior: Annotated[Path, Option("weights of the albedo prior", "FILE")] = Path("prior/weights.safetensors")
-    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 1_000
-    mutual: Annotated[int, Option("steps before light and view learn and the critic joins", "N", at_least=0)] = 400
+    steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 600
+    mutual: Annotated[int, Option("steps before light and view learn and the critic joins", "N", at_least=0)] = 240
     lr: Annotated[float, Option("learning rate of Adam", "NUMBER", at_least=0)] = 5e-4
     batch: Annotated[int, Option("images in each step of each process", "N", at_least=2)] = 16
     drop_at: Annotated[
         tuple[float, ...], Option("where the learning rate drops, as parts of the run", "PART", at_least=0, at_most=1)
-    ] = (0.7, 0.9)
+    ] = (0.4, 0.8)
     drop_by: Annotated[
         tuple[float, ...], Option("by which factor it drops there; one for each PART", "FACTOR", at_least=0)
-    ] = (0.3, 0.3)
+    ] = (0.2, 0.3)
     clip: Annotated[float, Option("longest gradient; longer ones are shortened", "NUMBER", at_least=0)] = 5.0
     arn: Annotated[bool, Option("restore albedo with the prior")] = True
     grn: Annotated[bool, Option("restore geometry by a displacement")] = True
