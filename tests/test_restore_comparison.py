@@ -8,7 +8,7 @@ import torch
 
 from facenb.restore import compare
 from facenb.restore.albedo_prior import PriorOptions
-from facenb.restore.comparison import interval
+from facenb.restore.comparison import interval, over_seeds
 from facenb.restore.proxy import Proxy, ProxyOptions
 from facenb.restore.restorer import Restorer, RestorerOptions
 from facenb.restore.studio_files import write_studio
@@ -35,6 +35,11 @@ def test_photos_of_one_subject_do_not_count_as_many():
     assert together.high - together.low > 2 * (apart.high - apart.low)
     assert together == interval(values, subject)
     assert str(together).count("–") == 1
+
+
+def test_runs_of_one_method_belong_together():
+    groups = over_seeds({"proxy, clean": 1, "ours 1": 3, "ours 0": 2, "plane": 4})
+    assert groups == {"proxy, clean": [1], "ours": [2, 3], "plane": [4]}
 
 
 def test_all_methods_are_asked_and_a_second_call_asks_none_again(tmp_path, monkeypatch, capsys):

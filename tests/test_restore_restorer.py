@@ -289,6 +289,9 @@ def test_what_cannot_be_is_refused_in_one_line(folder, tmp_path, capsys):
         train_restorer(config(folder, tmp_path / "b", prior=tmp_path / "large.safetensors"))
     with pytest.raises(WeightsError, match="a 'proxy' one is needed"):
         train_restorer(config(folder, tmp_path / "c", proxy=folder / "prior.safetensors"))
-    assert main(["train-restorer", str(folder / "faces"), "--out", str(tmp_path / "d")]) == 2
+    words = ["train-restorer", str(folder / "faces"), "--out", str(tmp_path / "d"), "--proxy", "nowhere.safetensors"]
+    assert main(words) == 2
     line = capsys.readouterr().err.strip()
-    assert "proxy/weights.safetensors" in line and "\n" not in line
+    assert "nowhere.safetensors" in line and "\n" not in line
+    with pytest.raises(ConfigError, match="--size 16"):  # shipped ones draw 64 pixels
+        train_restorer(config(folder, tmp_path / "e", prior=None))

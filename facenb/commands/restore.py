@@ -18,9 +18,8 @@ means all photos in it. For each photo NAME it writes
   NAME.glb        the restored mesh with its albedo
   NAME_maps.npz   depth, albedo and texture from the front, angles and shift of the view, the lamp
 
-The network is yours: `facenb train-proxy`, `facenb train-prior`, `facenb train-restorer`. One that
-has learnt from faces of the studio knows the open model under one lamp; real photos are another
-world.
+The network that is shipped has learnt from faces of the open model under one lamp, spoilt as
+`facenb train-restorer` spoils them. Real photos are another world: train on yours for those.
 """
 
 EXAMPLES = """\
@@ -39,9 +38,9 @@ class Config:
     box: Annotated[
         tuple[float, ...] | None, Option("left, top and side of the face's square, in pixels of the photo", "NUMBER")
     ] = None
-    weights: Annotated[Path, Option("the network, as `facenb train-restorer` writes it", "FILE")] = Path(
-        "restorer/weights.safetensors"
-    )
+    weights: Annotated[
+        Path | None, Option("the network, as `facenb train-restorer` writes it (default: the one shipped)", "FILE")
+    ] = None
 
 
 def run(config: Config) -> None:

@@ -39,9 +39,9 @@ examples:
 class Config(TrainConfig):
     """Options of `facenb train-restorer`."""
 
-    proxy: Annotated[Path, Option("weights of the proxy to begin with", "FILE")] = Path("proxy/weights.safetensors")
+    proxy: Annotated[Path | None, Option("weights of the proxy (default: the one shipped)", "FILE")] = None
     begin: Annotated[Path | None, Option("a tuned rival, to begin with its proxy", "FILE")] = None
-    prior: Annotated[Path, Option("weights of the albedo prior", "FILE")] = Path("prior/weights.safetensors")
+    prior: Annotated[Path | None, Option("weights of the albedo prior (default: the one shipped)", "FILE")] = None
     steps: Annotated[int, Option("length of the run", "N", at_least=1)] = 600
     mutual: Annotated[int, Option("steps before light and view learn and the critic joins", "N", at_least=0)] = 240
     lr: Annotated[float, Option("learning rate of Adam", "NUMBER", at_least=0)] = 5e-4

@@ -3,6 +3,7 @@
 Two tests. Faces with truth, made by `facenb studio` and never trained on, are spoilt and asked for shape, skin and
 picture (`facenb.restore.restorer_evaluation`). Then subjects sit for nine photos each, and shapes are measured across
 views (`facenb.restore.cross_view`): subjects of the open model, or scans in MICC Florence's own layout with --micc.
+Runs of one method with other seeds are called NAME 0, NAME 1, …
 Writes what `facenb.restore.comparison` reads. A run that was stopped goes on with the methods that are missing.
 """
 

@@ -4,6 +4,7 @@ change of view?*)."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,16 @@ def comparison() -> dict[str, Any]:
     """All methods: "same view" by name a row of means, "cross view" by name every photo's numbers."""
     path = Path(str(resources.files("facenb") / "data" / "restore" / "comparison.json"))
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def over_seeds(entries: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Entries called "method 0", "method 1", … together under "method", in the order of their seeds."""
+    groups: dict[str, dict[int, Any]] = {}
+    for name, entry in entries.items():
+        method, _, seed = name.rpartition(" ")
+        method, seed = (method, int(seed)) if seed.isdigit() and method else (name, 0)
+        groups.setdefault(method, {})[seed] = entry
+    return {method: [runs[seed] for seed in sorted(runs)] for method, runs in groups.items()}
 
 
 class Interval(NamedTuple):

@@ -24,22 +24,23 @@ from facenb.photo import read_photo, write_photo
 from facenb.restore.depth_mesh import BEHIND, depth_mesh
 from facenb.restore.proxy import RELIEF, Face, reconstruct
 from facenb.restore.restorer import Restorer
+from facenb.restore.shipped_restorer import restorer_file
 from facenb.restore.view import MIDDLE, Viewpoint
 from facenb.restore.warp import render_view, sample
+from facenb.six_panels import SIDE, panel_sheet
 from facenb.weights import load_weights
 
-NEW_VIEWS = (-35.0, 0.0, 35.0)  # yaw, degrees
-TILE = 192  # pixels of each picture in the sheet
+NEW_VIEW = 35.0  # yaw, degrees
 
 
 def restore_photos(
     photos: tuple[Path, ...],
     out: Path,
-    weights: Path,
+    weights: Path | None,
     box: tuple[float, ...] | None,
     say: Callable[[str], None],
 ) -> list[Path]:
-    """Restore each photo; returns the meshes' paths.
+    """Restore each photo with the network of `weights`, else with the one that is shipped; returns the meshes' paths.
 
     Raises ValueError (of the module that noticed) naming the file or option and the remedy; OSError for a full disk.
     """
@@ -48,7 +49,7 @@ def restore_photos(
     names = [photo.stem for photo in photos]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two photos are called {sorted(twice)[0]}: their results would overwrite each other")
-    network = load_weights(weights, Restorer.kind)
+    network = load_weights(weights or restorer_file(), Restorer.kind)
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for path in photos:
@@ -78,17 +79,26 @@ def to_size(square: Float[Tensor, "3 s s"], size: int) -> Float[Tensor, "3 size 
     return interpolate(square[None], size=(size, size), align_corners=False, **mode)[0].clamp(0, 1)
 
 
-def sheet(square: Float[Tensor, "3 s s"], face: Face) -> Float[Tensor, "3 H W"]:
-    """Before and after, albedo and depth, and the face from other sides, in one row of pictures."""
+def panels(square: Float[Tensor, "3 s s"], face: Face) -> dict[str, Float[Tensor, "3 SIDE SIDE"]]:
+    """Before and after, the face from other sides, its albedo and depth, by name."""
     texture = light_depth(face.depth, face.albedo, face.light).texture
     near = ((MIDDLE[2] + RELIEF / 2 - face.depth) / RELIEF).clamp(0, 1)[:, None].expand(-1, 3, -1, -1)
-    turned = [
-        Viewpoint(face.view.angles.new_tensor([[radians(yaw), 0.0, 0.0]]), torch.zeros_like(face.view.shift))
-        for yaw in NEW_VIEWS
-    ]
-    views = [_on_white(render_view(face.depth, texture, view), face.depth) for view in turned]
-    pictures = [square, reconstruct(face).image[0], face.albedo[0], near[0], *views]
-    return torch.cat([to_size(picture, TILE) for picture in pictures], dim=-1)
+
+    def turned(yaw: float) -> Float[Tensor, "3 S S"]:
+        angles = face.view.angles.new_tensor([[radians(yaw), 0.0, 0.0]])
+        return _on_white(
+            render_view(face.depth, texture, Viewpoint(angles, torch.zeros_like(face.view.shift))), face.depth
+        )
+
+    pictures = {
+        "Photo": square,
+        "Restored": reconstruct(face).image[0],
+        "Turned to the left": turned(-NEW_VIEW),
+        "Albedo": face.albedo[0],
+        "Depth": near[0],
+        "Turned to the right": turned(NEW_VIEW),
+    }
+    return {name: to_size(picture, SIDE) for name, picture in pictures.items()}
 
 
 def _on_white(rendering, depth: Float[Tensor, "1 S S"]) -> Float[Tensor, "3 S S"]:
@@ -99,7 +109,7 @@ def _on_white(rendering, depth: Float[Tensor, "1 S S"]) -> Float[Tensor, "3 S S"
 
 def _write(stem: Path, square: Float[Tensor, "3 s s"], face: Face) -> Path:
     """The three files of one photo; returns the mesh."""
-    write_photo(sheet(square, face), stem.with_name(f"{stem.name}.png"))
+    write_photo(panel_sheet(panels(square, face)), stem.with_name(f"{stem.name}.png"))
     light = light_depth(face.depth, face.albedo, face.light)
     maps = {
         "depth": face.depth[0],

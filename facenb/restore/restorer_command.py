@@ -15,6 +15,8 @@ from facenb.restore.degrade import Degradation
 from facenb.restore.proxy import Proxy
 from facenb.restore.restorer import Restorer, RestorerOptions
 from facenb.restore.restorer_task import RestorerLoss, RestorerTask
+from facenb.restore.shipped_proxy import shipped_proxy
+from facenb.restore.shipped_restorer import shipped_prior
 from facenb.train_commands import run_task
 from facenb.weights import load_weights
 
@@ -29,12 +31,12 @@ def train_restorer(config: Config) -> Path:
 
     Raises ValueError (of the module that noticed) naming the file or option and the remedy.
     """
-    proxy = load_weights(config.proxy, Proxy.kind)
-    prior = load_weights(config.prior, AlbedoPrior.kind)
+    proxy = load_weights(config.proxy, Proxy.kind) if config.proxy else shipped_proxy()
+    prior = load_weights(config.prior, AlbedoPrior.kind) if config.prior else shipped_prior()
     size = proxy.options.size
     if prior.options.size != size:
         raise ConfigError(
-            f"{config.prior}: draws {prior.options.size} pixels, the proxy of {config.proxy} {size}; "
+            f"{config.prior or 'the shipped prior'}: draws {prior.options.size} pixels, the proxy {size}; "
             f"train one with --size {size}"
         )
     for factor in config.factors:
