@@ -71,6 +71,16 @@ class AlbedoRestorer(nn.Module):
         seen: Bool[Tensor, "B S S"],
     ) -> Float[Tensor, "B 3 S S"]:
         """The restored albedo from the proxy's, what the photo shows there, and where it does; about in [0, 1]."""
+        drawn, trust = self.opinion(albedo, texture, seen)
+        return albedo + trust * (drawn - albedo)
+
+    def opinion(
+        self,
+        albedo: Float[Tensor, "B 3 S S"],
+        texture: Float[Tensor, "B 3 S S"],
+        seen: Bool[Tensor, "B S S"],
+    ) -> tuple[Float[Tensor, "B 3 S S"], Float[Tensor, "B 1 S S"]]:
+        """What the steered prior draws, and how far to trust it, in [0, 1]."""
         evidence = torch.cat([albedo, guides(albedo, texture, seen)], 1).detach()  # no path for gradients
         there = _moved(evidence, self.frame)
         x = leaky_relu(self.first(there[:, 3:]), 0.2)
@@ -84,7 +94,7 @@ class AlbedoRestorer(nn.Module):
                 modulation[side] = tuple(self.steer[str(side)](x).chunk(2, 1))
         z = self.encode(there[:, :3]) + self.code(x).flatten(1)
         back = _moved(torch.cat([self.prior(z, modulation), trust], 1), _inverse(self.frame))
-        return albedo + back[:, 3:].clamp(0, 1) * (back[:, :3] - albedo)
+        return back[:, :3], back[:, 3:].clamp(0, 1)
 
     def encode(self, albedo: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B K"]:
         """The calibrated code of an albedo in the prior's frame."""
