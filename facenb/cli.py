@@ -53,6 +53,7 @@ COMMANDS: tuple[Command, ...] = (
     train_proxy,
     train_prior,
     train_restorer,
+    train_collection,
 )
 
 _ABOUT = """\

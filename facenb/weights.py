@@ -32,6 +32,7 @@ OTHERS = {
     "proxy": ("facenb.restore.proxy", "Proxy", "ProxyOptions"),
     "albedo-prior": ("facenb.restore.albedo_prior", "AlbedoPrior", "PriorOptions"),
     "restorer": ("facenb.restore.restorer", "Restorer", "RestorerOptions"),
+    "collection": ("facenb.restore.collection", "CollectionNetwork", "CollectionOptions"),
 }
 
 

@@ -28,6 +28,7 @@ EXAMPLES = """\
 examples:
   facenb studio --out faces --count 8000 --seed 1 --no-truth
   facenb studio --out test --count 200 --seed 2
+  facenb studio --out people --count 6000 --photos 4 --seed 1 --no-truth
 """
 
 
@@ -39,6 +40,7 @@ class Config:
     count: Annotated[int, Option("how many pictures", "NUMBER", at_least=1)]
     size: Annotated[int, Option("width and height of a picture", "PIXELS", at_least=16, at_most=512)] = 64
     seed: Annotated[int, Option("another number gives other people", "NUMBER", at_least=0)] = 1
+    photos: Annotated[int, Option("of each person, in other moods: for train-collection", "N", at_least=1)] = 1
     shard_size: Annotated[int, Option("pictures per tar file", "NUMBER", at_least=1)] = 1000
     truth: Annotated[bool, Option("write the truth about each picture; training does without")] = True
     workers: Annotated[int | None, Option("processes (default: one per core)", "NUMBER", at_least=1)] = None
@@ -49,6 +51,13 @@ def run(config: Config) -> None:
         from facenb.restore.studio_files import write_studio
 
     made = write_studio(
-        config.out, config.count, config.size, config.seed, config.shard_size, config.truth, config.workers
+        config.out,
+        config.count,
+        config.size,
+        config.seed,
+        config.shard_size,
+        config.truth,
+        config.workers,
+        photos=config.photos,
     )
     print(config.out if made else f"{config.out}: complete already")

@@ -20,10 +20,11 @@ LARGEST = 0.02  # displacement, units of the distance to the face: 20 mm
 class GeometryRestorer(nn.Module):
     """GRN: a small U-Net. A fresh one says almost nothing."""
 
-    def __init__(self, width: int = 16):
+    def __init__(self, width: int = 16, channels: int = 3):
+        """`channels` of what it looks at beside the depth."""
         super().__init__()
         w = width
-        self.one = nn.Conv2d(4, w, 3, padding=1)
+        self.one = nn.Conv2d(channels + 1, w, 3, padding=1)
         self.two = nn.Conv2d(w, 2 * w, 3, stride=2, padding=1)
         self.three = nn.Conv2d(2 * w, 4 * w, 3, stride=2, padding=1)
         self.middle = nn.Conv2d(4 * w, 4 * w, 3, padding=1)
@@ -32,7 +33,7 @@ class GeometryRestorer(nn.Module):
         self.last = nn.Conv2d(w, 1, 3, padding=1)
         start_small(self.last, 1e-3)
 
-    def forward(self, texture: Float[Tensor, "B 3 S S"], depth: Float[Tensor, "B S S"]) -> Float[Tensor, "B S S"]:
+    def forward(self, texture: Float[Tensor, "B C S S"], depth: Float[Tensor, "B S S"]) -> Float[Tensor, "B S S"]:
         """The displacement that is to be added to the depth, within ±0.02."""
         relief = (depth - depth.mean((1, 2), keepdim=True)) / RELIEF
         one = leaky_relu(self.one(torch.cat([2 * texture - 1, relief[:, None]], 1)), 0.2)

@@ -145,8 +145,8 @@ def _restoration_loss(
     face, lit = restored.face, restored.face.depth if w.shading else restored.coarse
     straight, flipped = reconstruct(face, lit), reconstruct(mirrored(face), lit.flip(2))
     parts = {
-        "photo": _masked_error(straight.image - images, straight.mask),
-        "mirror": w.mirror * _masked_error(flipped.image - images, flipped.mask & straight.mask),
+        "photo": masked_error(straight.image - images, straight.mask),
+        "mirror": w.mirror * masked_error(flipped.image - images, flipped.mask & straight.mask),
         "edges": w.edges * edge_loss(straight.image, images, straight.mask, levels=1),
         "teacher": w.teacher * (face.albedo - clean.albedo).abs().mean(),
     }
@@ -156,7 +156,7 @@ def _restoration_loss(
     return parts
 
 
-def _masked_error(off: Float[Tensor, "B 3 S S"], where: Bool[Tensor, "B S S"]) -> Float[Tensor, ""]:
+def masked_error(off: Float[Tensor, "B 3 S S"], where: Bool[Tensor, "B S S"]) -> Float[Tensor, ""]:
     """Mean absolute difference over the pixels `where` of each photo, then over photos."""
     w = where[:, None].to(off.dtype)
     return ((off.abs() * w).sum((1, 2, 3)) / (3 * w.sum((1, 2, 3)) + 1)).mean()
