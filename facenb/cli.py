@@ -19,6 +19,7 @@ from facenb.commands import (
     restore,
     studio,
     train,
+    train_collection,
     train_prior,
     train_proxy,
     train_restorer,

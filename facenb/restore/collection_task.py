@@ -71,14 +71,9 @@ class CollectionTask:
 
     def pictures(self, images: Float[Tensor, "B 3 S NS"]) -> dict[str, Float[Tensor, "3 H W"]]:
         made = self.network(apart(images[:2]))
-        rows = {
-            "shared": reconstruct(made.shared).image,
-            "own": reconstruct(made.own).image,
-            "skin": made.shared.albedo,
-        }
-        return {name: torch.cat(list(row.clamp(0, 1)), dim=-1) for name, row in rows.items()} | {
-            "photos": torch.cat(list(images[:2]), dim=-1)
-        }
+        shared, own = (reconstruct(face).image for face in (made.shared, made.own))
+        rows = {"photos": images[:2], "shared": shared, "own": own, "skin": made.shared.albedo}
+        return {name: torch.cat(list(row.clamp(0, 1)), dim=-1) for name, row in rows.items()}
 
 
 def collection_loss(made: Collection, photos: Float[Tensor, "BN 3 S S"], w: CollectionLoss) -> dict[str, Tensor]:
