@@ -8,6 +8,7 @@ import torch
 
 from facenb.restore import compare
 from facenb.restore.albedo_prior import PriorOptions
+from facenb.restore.collection import CollectionNetwork, CollectionOptions
 from facenb.restore.comparison import interval, over_seeds
 from facenb.restore.proxy import Proxy, ProxyOptions
 from facenb.restore.restorer import Restorer, RestorerOptions
@@ -50,12 +51,15 @@ def test_all_methods_are_asked_and_a_second_call_asks_none_again(tmp_path, monke
     save_weights(Restorer(RestorerOptions(options, prior, width=8)), tmp_path / "ours.safetensors", half=False)
     command = ["compare", "--faces", tmp_path / "faces", "--proxy", tmp_path / "proxy.safetensors", "--subjects", "1"]
     command += ["--restorer", f"ours={tmp_path / 'ours.safetensors'}", "--out", tmp_path / "out.json"]
+    save_weights(CollectionNetwork(CollectionOptions(options, width=4)), tmp_path / "lap.safetensors", half=False)
+    command += ["--collection", tmp_path / "lap.safetensors"]
     monkeypatch.setattr(sys, "argv", [str(part) for part in command])
     for name, small in (("alignment.ROUNDS", 4), ("alignment.LEAST_ROUNDS", 2), ("cross_view.POINTS", 100)):
         monkeypatch.setattr(f"facenb.restore.{name}", small)  # for speed
     assert compare.main() == 0
     result = json.loads((tmp_path / "out.json").read_text())
-    methods = {"proxy, clean", "proxy, degraded", "proxy, restored in 2D", "ours"}
+    methods = {f"{name}, {way}" for name in ("proxy", "LAP") for way in ("clean", "degraded", "restored in 2D")}
+    methods |= {"ours"}
     assert set(result["same view"]) == methods
     assert set(result["cross view"]) == methods | {"truth", "mean, true view", "plane"}
     assert all(len(entry["distance"]) == 9 for entry in result["cross view"].values())

@@ -3,6 +3,7 @@
 Two tests. Faces with truth, made by `facenb studio` and never trained on, are spoilt and asked for shape, skin and
 picture (`facenb.restore.restorer_evaluation`). Then subjects sit for nine photos each, and shapes are measured across
 views (`facenb.restore.cross_view`): subjects of the open model, or scans in MICC Florence's own layout with --micc.
+LAP gets a single photo in the first test, and the three of a pose in the second.
 Runs of one method with other seeds are called NAME 0, NAME 1, …
 Writes what `facenb.restore.comparison` reads. A run that was stopped goes on with the methods that are missing.
 """
@@ -23,7 +24,17 @@ from tqdm import tqdm
 
 from facenb.atomic import atomic_path
 from facenb.open_model import open_model
-from facenb.restore.cross_view import CrossViewErrors, Guess, Sitting, hold_sitting, measure, photograph_poses
+from facenb.restore.collection import CollectionNetwork
+from facenb.restore.collection_evaluation import collect
+from facenb.restore.cross_view import (
+    RENDERINGS,
+    CrossViewErrors,
+    Guess,
+    Sitting,
+    hold_sitting,
+    measure,
+    photograph_poses,
+)
 from facenb.restore.degrade import Degradation, degrade
 from facenb.restore.micc import micc_subjects
 from facenb.restore.proxy import Face, Proxy
@@ -52,8 +63,10 @@ def inputs(factor: int) -> dict[str, Input]:
     }
 
 
-def answer(network: Proxy | Restorer, photos: Tensor) -> Face:
-    """What a network says of photos that are bytes."""
+def answer(network: Proxy | Restorer | CollectionNetwork, photos: Tensor, together: int = 1) -> Face:
+    """What a network says of photos that are bytes; LAP gets so many of a person `together`."""
+    if isinstance(network, CollectionNetwork):
+        return collect(network, photos.float() / 255, together).own
     return predict(network, photos.float() / 255)
 
 
@@ -90,6 +103,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m facenb.restore.compare", description=__doc__.split("\n")[0])
     parser.add_argument("--faces", type=Path, required=True, metavar="DIR", help="faces made by `facenb studio`")
     parser.add_argument("--proxy", type=Path, required=True, metavar="FILE", help="weights of `facenb train-proxy`")
+    parser.add_argument("--collection", type=Path, metavar="FILE", help="weights of `facenb train-collection`")
     parser.add_argument("--restorer", nargs="+", default=[], metavar="NAME=FILE", help="of `facenb train-restorer`")
     parser.add_argument("--micc", type=Path, metavar="DIR", help="the MICC Florence data set instead of the open model")
     parser.add_argument("--subjects", type=int, default=10, help="of the open model (default: 10)")
@@ -114,6 +128,9 @@ def _compare(given: argparse.Namespace) -> None:
             raise ValueError(f"{given.out}: holds answers with another {changed[0]}; choose another file for --out")
     ways = inputs(given.factor)
     methods = {(f"proxy, {way}"): (proxy, ways[way]) for way in ways}
+    if given.collection:
+        collection = load_weights(given.collection, CollectionNetwork.kind)
+        methods |= {(f"LAP, {way}"): (collection, ways[way]) for way in ways}
     methods |= {name: (network, ways["degraded"]) for name, network in restorers.items()}
     with tqdm(total=len(methods) + 3, desc="methods") as bar:
         for name, guess in baselines(faces).items():
@@ -131,9 +148,9 @@ def _compare(given: argparse.Namespace) -> None:
             bar.update()
 
 
-def _guess(network: Proxy | Restorer, way: Input) -> Guess:
+def _guess(network: Proxy | Restorer | CollectionNetwork, way: Input) -> Guess:
     def guess(photos: StudioFaces):
-        face = answer(network, way(photos.image))
+        face = answer(network, way(photos.image), RENDERINGS)
         return face.depth, face.view
 
     return guess

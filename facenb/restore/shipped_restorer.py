@@ -1,8 +1,8 @@
-"""The trained prior and the restorer that come with the package (book: *A prior for faces*, *Restoring albedo and
-geometry*).
+"""The trained prior, restorer and collection network that come with the package (book: *A prior for faces*, *Restoring
+albedo and geometry*, *Many photos of one person*).
 
-Both lie in facenb/data/restore/ and were written by `facenb train-prior` and `facenb train-restorer`; what these runs
-were told and how they went by `python -m facenb.restore.run_records`.
+They lie in facenb/data/restore/ and were written by `facenb train-prior`, `train-restorer` and `train-collection`; what
+these runs were told and how they went by `python -m facenb.restore.run_records`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from facenb.restore.albedo_prior import AlbedoPrior
+from facenb.restore.collection import CollectionNetwork
 from facenb.restore.restorer import Restorer
 from facenb.weights import WeightsError, load_weights
 
@@ -27,6 +28,11 @@ def shipped_prior() -> AlbedoPrior:
 def shipped_restorer() -> Restorer:
     """Proxy, prior, ARN and GRN together, in evaluation mode. Raises WeightsError if this installation lacks it."""
     return _load("restorer.safetensors", Restorer.kind, "train-restorer")
+
+
+def shipped_collection() -> CollectionNetwork:
+    """LAP, in evaluation mode. Raises WeightsError if this installation lacks it."""
+    return _load("collection.safetensors", CollectionNetwork.kind, "train-collection")
 
 
 def restorer_file() -> Path:
