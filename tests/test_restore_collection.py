@@ -55,6 +55,13 @@ def test_the_order_of_the_photos_means_nothing(network):
     torch.testing.assert_close(made.shared.albedo[::4], again.shared.albedo[::4], atol=1e-5, rtol=0)
 
 
+def test_a_photo_that_is_held_out_has_no_say(network):
+    some = photos(people=1, n=3)
+    made, pair = network(some, held_out=True), network(some[:, [0, 2]])
+    torch.testing.assert_close(made.shared.albedo[1], pair.shared.albedo[0], atol=1e-5, rtol=0)
+    assert not torch.allclose(made.shared.albedo[0], made.shared.albedo[1], atol=1e-3)
+
+
 def test_one_photo_is_a_collection_too(network):
     made = network(photos(n=1))
     assert torch.isfinite(made.shared.depth).all() and made.own.albedo.shape == (2, 3, 16, 16)

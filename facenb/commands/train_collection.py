@@ -49,7 +49,7 @@ class Config(TrainConfig):
     clip: Annotated[float, Option("longest gradient; longer ones are shortened", "NUMBER", at_least=0)] = 5.0
     width: Annotated[int, Option("channels of the first convolutions", "N", at_least=4)] = 12
     edges: Annotated[float, Option("weight of differences of neighbours", "NUMBER", at_least=0)] = 2.0
-    skin: Annotated[float, Option("weight that keeps a photo's own skin near the shared", "NUMBER", at_least=0)] = 0.3
+    skin: Annotated[float, Option("weight that keeps a photo's own skin near the shared", "NUMBER", at_least=0)] = 1.0
     depth: Annotated[float, Option("weight that keeps displacements small", "NUMBER", at_least=0)] = 1.0
 
 

@@ -33,6 +33,7 @@ from facenb.restore.warp import unwrap
 DARKEST = 0.2  # shading that an unwrapped photo is divided by, at least
 CLUES = 8  # channels of what the weights are chosen by
 UNSEEN = -30.0  # logit of a candidate that does not see the place
+LEAST = 1e-6  # weight of what is left when a photo is held out
 OWN = -2.0  # logit of a fresh network's trust in a photo's own details
 WIDE = 0.5  # radians: views that differ by so much differ by one
 
@@ -85,7 +86,8 @@ class CollectionNetwork(nn.Module):
             self.shape = GeometryRestorer(w, channels=9)
             self.own = GeometryRestorer(w)
 
-    def forward(self, photos: Float[Tensor, "B N 3 S S"]) -> Collection:
+    def forward(self, photos: Float[Tensor, "B N 3 S S"], held_out: bool = False) -> Collection:
+        """With `held_out`, what each photo is given as shared albedo was made without it, from the others alone."""
         B, N = photos.shape[:2]
         with torch.no_grad():
             guess, found, there = self.found(photos.flatten(0, 1))
@@ -95,9 +97,15 @@ class CollectionNetwork(nn.Module):
             x = leaky_relu(layer(x), 0.2)
         logits = self.weigh(x)
         of_photo = torch.where(there > 0, logits[:, :1], UNSEEN)
-        weight = torch.stack([of_photo, logits[:, 1:2]], 1).unflatten(0, (B, N)).flatten(1, 2).softmax(1)  # B 2N 1 S S
-        candidates = torch.stack([found, guess.albedo], 1).unflatten(0, (B, N)).flatten(1, 2)  # B 2N 3 S S
-        albedo = (weight * candidates).sum(1)  # B 3 S S
+        logits_of = torch.stack([of_photo, logits[:, 1:2]], 1).unflatten(0, (B, N))  # B N 2 1 S S
+        candidates = torch.stack([found, guess.albedo], 1).unflatten(0, (B, N))  # B N 2 3 S S
+        weight = (logits_of - logits_of.amax((1, 2), keepdim=True)).exp()
+        said, total = (weight * candidates).sum(2), weight.sum(2)  # B N 3 S S, B N 1 S S
+        albedo = said.sum(1) / total.sum(1)  # B 3 S S
+        shared_albedo = _each(albedo, N)
+        if held_out:
+            left = total.sum(1, keepdim=True) - total
+            shared_albedo = ((said.sum(1, keepdim=True) - said) / left.clamp(min=LEAST)).flatten(0, 1)
         coarse = guess.depth.unflatten(0, (B, N)).mean(1)  # B S S
         with torch.no_grad():
             off = ((found - _each(albedo, N)) * there).unflatten(0, (B, N))
@@ -106,14 +114,14 @@ class CollectionNetwork(nn.Module):
             moments = [0.5 + (off * turn[:, :, k : k + 1]).mean(1) for k in (0, 1)]
             seen = torch.cat([albedo, *moments], 1)
         depth = coarse + self.shape(seen, coarse)
-        shared = guess._replace(depth=_each(depth, N), albedo=_each(albedo, N))
+        shared = guess._replace(depth=_each(depth, N), albedo=shared_albedo)
         trust = logits[:, 2:].sigmoid() * there
         own_albedo = shared.albedo + trust * (found - shared.albedo)
         with torch.no_grad():
             texture = light_depth(shared.depth, own_albedo, guess.light).texture
         own_depth = shared.depth + self.own(texture, shared.depth.detach())
         own = guess._replace(depth=own_depth, albedo=own_albedo)
-        return Collection(shared, own, _each(coarse, N), weight[:, ::2, 0])
+        return Collection(shared, own, _each(coarse, N), (weight[:, :, 0] / total.sum(1, keepdim=True))[:, :, 0])
 
     def found(
         self, photos: Float[Tensor, "B 3 S S"]

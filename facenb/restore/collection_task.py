@@ -1,11 +1,13 @@
 """Training LAP, as a task of `facenb.trainer` (book: *Many photos of one person*).
 
-All photos of a person must come out of the one face that they share, and more exactly out of each photo's own:
+All photos of a person must come out of the one face that they share, and more exactly out of each photo's own. The
+shared skin of photo i is made from the *other* photos: else a network learns that each photo explains itself best, and
+hands its pixels through, shadows included.
 
     shared     mean ‖Π(Λ(a_c, d, l_i), ω_i) − I_i‖₁ where the view sees the face, half of it for the mirrored face, and
                twice the same of differences of neighbours
     own        the same of a_i, d_i, without the mirror
-    residual   0.3 mean ‖a_i − a_c‖₁ + mean ((d_i − d_c) / relief)²: what photos share shall be said together
+    residual   mean ‖a_i − a_c‖₁ + mean ((d_i − d_c) / relief)²: what photos share shall be said together
     smooth     second differences of both displacements
 
 As in `facenb.restore.restorer_task`, Λ looks at the coarse depth: shape learns from where things are. Light and view
@@ -37,7 +39,7 @@ class CollectionLoss:
 
     mirror: float = 0.5
     edges: float = 2.0
-    skin: float = 0.3
+    skin: float = 1.0
     depth: float = 1.0
     smooth: float = 0.5
 
@@ -55,7 +57,7 @@ class CollectionTask:
 
     def step(self, images: Float[Tensor, "B 3 S NS"], generator: torch.Generator) -> StepResult:
         photos = apart(mirrored_at_random(images, generator))
-        made = self.network(photos)
+        made = self.network(photos, held_out=True)
         parts = collection_loss(made, photos.flatten(0, 1), self.weights)
         numbers = {name: part.item() for name, part in parts.items()}
         return StepResult(sum(parts.values()), numbers, {"one": images.new_ones(())})
