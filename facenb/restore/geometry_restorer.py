@@ -15,6 +15,7 @@ from facenb.restore.proxy import RELIEF
 from facenb.restore.proxy_networks import start_small
 
 LARGEST = 0.02  # displacement, units of the distance to the face: 20 mm
+EDGE = 1.025  # depth at which the face ends; what lies behind it stays where it is
 
 
 class GeometryRestorer(nn.Module):
@@ -34,14 +35,14 @@ class GeometryRestorer(nn.Module):
         start_small(self.last, 1e-3)
 
     def forward(self, texture: Float[Tensor, "B C S S"], depth: Float[Tensor, "B S S"]) -> Float[Tensor, "B S S"]:
-        """The displacement that is to be added to the depth, within ±0.02."""
+        """The displacement that is to be added to the depth, within ±0.02, and 0 behind the face."""
         relief = (depth - depth.mean((1, 2), keepdim=True)) / RELIEF
         one = leaky_relu(self.one(torch.cat([2 * texture - 1, relief[:, None]], 1)), 0.2)
         two = leaky_relu(self.two(one), 0.2)
         deep = leaky_relu(self.middle(leaky_relu(self.three(two), 0.2)), 0.2)
         two = leaky_relu(self.up_two(torch.cat([_doubled(deep), two], 1)), 0.2)
         one = leaky_relu(self.up_one(torch.cat([_doubled(two), one], 1)), 0.2)
-        return LARGEST * self.last(one)[:, 0].tanh()
+        return LARGEST * self.last(one)[:, 0].tanh() * (depth < EDGE)
 
 
 def _doubled(x: Tensor) -> Tensor:
