@@ -17,6 +17,7 @@ import shutil
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
+from logging import WARNING, getLogger
 from pathlib import Path
 
 import jupytext
@@ -68,7 +69,9 @@ def execute_side_by_side(app, env, docnames):
         wanted.append(cache.add_nb_to_project(str(path), read_data=reader.read_fmt).pk)
     if len(wanted) > 1:
         LOG.info("executing %s chapters on %s cores ...", len(wanted), os.cpu_count())
-        executor = load_executor("local-parallel", cache, LOG.logger)
+        quiet = getLogger("facenb.chapters")
+        quiet.setLevel(WARNING)  # else multiprocessing tells the story of its life
+        executor = load_executor("local-parallel", cache, quiet)
         executor.run_and_cache(filter_pks=wanted, timeout=app.config.nb_execution_timeout)
 
 
