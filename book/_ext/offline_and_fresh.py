@@ -29,7 +29,7 @@ from sphinx.util import logging
 
 LOG = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
-EXECUTED_WITH = ["facenb/**/*.py", "facenb/**/*.js", "facenb/data/*", "requirements.txt"]
+EXECUTED_WITH = ["facenb/**/*.py", "facenb/**/*.js", "facenb/data/**/*", "requirements.txt"]
 
 
 def environment_hash() -> str:
