@@ -2,7 +2,7 @@
 geometry*).
 
 The proxy's albedo of a degraded photo is a guess through a bottleneck. ARN looks at it beside the photo itself, brought
-back to the canonical frame (`facenb.restore.warp.unwrap`), and at the mirror images of both, because half of the face
+back to the canonical frame (`facenb.restore.warp.unwrap`), and at the photo's mirror image, because half of the face
 may not be seen. What it says, it says through the prior:
 
     encoder  →  Δz, maps at each side s, a trust m  →  a = a_o + m ⊙ (prior(E(a_o) + Δz; scale_s, shift_s) − a_o)
@@ -11,9 +11,9 @@ The prior is frozen, its code and half of its channels are steered (Wang et al. 
 trusts the prior by half: what it then adds is what the prior makes of the proxy's albedo.
 
 The proxy has found its own idea of where "the front" is, of colours, and of what it does not know. `calibrate` learns
-that from its albedos of some photos: pictures are moved into the prior's frame and back by one similarity for all
-faces, `register`; and the code, which should have mean 0 and variance 1, loses its mean μ_k, while what varies more
-than it should is taken for noise and shrunk (Wiener's filter):
+that from its albedos of some photos: pictures are moved into the prior's frame and back by one map for all faces, a
+stretch in width and height and a vertical move, `register`; and the code, which should have mean 0 and variance 1,
+loses its mean μ_k, while what varies more than it should is taken for noise and shrunk (Wiener's filter):
 
     z_k = (E(a_o)_k − μ_k) / max(1, σ_k²)
 """
@@ -125,7 +125,7 @@ def guides(albedo: Tensor, texture: Tensor, seen: Bool[Tensor, "B S S"]) -> Floa
 
 
 def register(mean: Float[Tensor, "3 S S"], prior_mean: Float[Tensor, "3 S S"]) -> Float[Tensor, "2 3"]:
-    """The similarity, upright and on the middle line, that brings a proxy's mean albedo onto a prior's.
+    """The stretch in width and height, and the vertical move, that bring a proxy's mean albedo onto a prior's.
 
     The best of a grid, by the correlation of the two pictures' details; for `AlbedoRestorer.frame`.
     """
