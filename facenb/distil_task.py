@@ -9,10 +9,11 @@ says of it now, and then teach the network to say the result at once:
 Nothing else enters: no label, and nothing that a renderer knows about its images. Each face is a little wrong in its
 own way; what the network can learn from all of them is what they have in common.
 
-Fitting a face has its price, and one fit can be shown more than once. So each photo is fitted once, as it is: upright, at its full
-resolution, with the moving average of the network as the adviser. The result then serves several random views of the
-photo, turned, scaled, shifted and smaller: a face that was moved with its picture still fits it. A few pictures without
-a face go with them, patched together from the corners of others, or the network would see a face in every wall.
+Fitting a face has its price, and one fit can be shown more than once. So each photo is fitted once, as it is: upright,
+at its full resolution, with the moving average of the network as the adviser. The result then serves several random
+views of the photo, turned, scaled, shifted and smaller: a face that was moved with its picture still fits it. A few
+pictures without a face go with them, patched together from the corners of others, or the network would see a face in
+every wall.
 
 Loss, averages over pixels, of the images whose energy is not unusually high:
 
