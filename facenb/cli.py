@@ -96,7 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         sub = commands.add_parser(
-            command.NAME, help=command.SHORT, description=command.ABOUT, epilog=command.EXAMPLES, **pages
+            command.NAME,
+            help=command.SHORT,
+            description=command.ABOUT,
+            epilog=command.EXAMPLES,
+            allow_abbrev=False,  # a misspelt option is an error, too
+            **pages,
         )
         add_arguments(sub, command.Config)
         sub.set_defaults(command=command, parser=sub)

@@ -381,3 +381,9 @@ def test_python_dash_m_is_the_same_command():
         [sys.executable, "-m", "facenb", "--version"], capture_output=True, text=True, env=environment, check=True
     )
     assert done.stdout.startswith("facenb ")
+
+
+def test_a_misspelt_option_is_not_taken_for_another(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["reconstruct", "portrait.jpg", "--out", "results", "--refin", "8"])
+    assert stop.value.code == 2 and "unrecognized arguments: --refin 8" in capsys.readouterr().err
