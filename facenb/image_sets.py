@@ -65,6 +65,7 @@ class ImageSet:
         broken: "name: reason" of each file that was skipped.
         frame: how faces are framed, where that is known: "aligned" (rendered as roughly aligned pictures) or "celeba";
             `mean_pose.average_landmarks5` knows where eyes, nose and mouth then are on average.
+        unit: what one of them is called when they are counted, in the plural.
     """
 
     names: list[str]
@@ -72,6 +73,7 @@ class ImageSet:
     size: int | None = None
     broken: list[str] = field(default_factory=list)
     frame: Frame | None = None
+    unit: str = "images"
     _cache: dict[int, Tensor] = field(default_factory=dict, repr=False)
     _cached_bytes: int = field(default=0, repr=False)
 

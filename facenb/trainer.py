@@ -225,7 +225,7 @@ def update_average(average: nn.Module, network: nn.Module, decay: float) -> None
 
 def _inventory(images: ImageSet) -> str:
     left_out = f"; {len(images.broken)} files left out, {images.broken[0]}" if images.broken else ""
-    return f"{len(images)} images{left_out}"
+    return f"{len(images)} {images.unit}{left_out}"
 
 
 def _anywhere(fabric: Fabric, *flags: bool) -> list[bool]:

@@ -124,6 +124,7 @@ def test_people_are_folders_or_follow_each_other(tmp_path):
         (tmp_path / name).mkdir()
         for i in range(count):
             write_photo(torch.rand(3, 16, 16), tmp_path / name / f"{i}.png")
+    assert people.unit == "people"  # so that a run of them does not say how many images it has
     assert strips(open_images(tmp_path, 16), 2).names == ["ada", "eve"]
     with pytest.raises(ImageSetError, match="nobody has 4 photos"):
         strips(open_images(tmp_path, 16), 4)

@@ -37,7 +37,7 @@ def photo(tmp_path):
 def test_a_photo_becomes_a_sheet_maps_and_a_mesh(weights, photo, tmp_path):
     lines = []
     (mesh,) = restore_photos((photo,), tmp_path / "out", weights, None, lines.append)
-    assert mesh == tmp_path / "out" / "small.glb" and str(mesh) in lines[0]
+    assert mesh == tmp_path / "out" / "small.glb" and f"{mesh.with_suffix('.png')}, _maps.npz and .glb" in lines[0]
     sheet = read_photo(tmp_path / "out" / "small.png")  # six pictures and their names, on white
     assert sheet.shape[2] > sheet.shape[1] > 2 * 300 and (sheet[:, :5] == 1).all()
     scene = trimesh.load(mesh, force="mesh")

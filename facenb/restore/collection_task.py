@@ -117,7 +117,7 @@ def strips(images: ImageSet, photos: int) -> ImageSet:
     def read(i: int) -> Tensor:
         return torch.cat([images[k] for k in members[i]], -1)
 
-    return ImageSet(list(people), read)
+    return ImageSet(list(people), read, unit="people")
 
 
 def apart(images: Float[Tensor, "B 3 S NS"]) -> Float[Tensor, "B N 3 S S"]:

@@ -57,7 +57,7 @@ def restore_photos(
         with torch.no_grad():
             face = network(to_size(square, network.options.proxy.size)[None])
             written.append(_write(out / path.stem, square, face))
-        say(f"{path} → {written[-1]}")
+        say(f"{path} → {out / path.stem}.png, _maps.npz and .glb")
     return written
 
 
