@@ -222,7 +222,7 @@ def _members(path: Path, expected: list[str]) -> list[tuple[int, int]]:
         with tarfile.open(path, "r:") as tar:
             members = tar.getmembers()
     except FileNotFoundError as error:
-        raise ShardError(f"{path}: missing; run the same facenb render again, it makes what is missing") from error
+        raise ShardError(f"{path}: missing; run the command that made it again, it makes what is missing") from error
     except OSError as error:
         raise ShardError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     except tarfile.TarError as error:
@@ -236,7 +236,7 @@ def _members(path: Path, expected: list[str]) -> list[tuple[int, int]]:
 
 
 def _damaged(path: Path, how: str) -> ShardError:
-    return ShardError(f"{path}: {how}; delete it and run the same facenb render again")
+    return ShardError(f"{path}: {how}; delete it and run the command that made it again")
 
 
 def _check_same(path: Path, old: Description, new: Description) -> None:

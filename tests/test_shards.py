@@ -158,7 +158,7 @@ def test_a_failing_writer_leaves_no_shard(tmp_path):
 def test_a_truncated_shard_is_named_with_the_remedy(folder, keep):
     path = images_path(folder, 1)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ShardError, match=r"images-00001\.tar: .*; delete it and run the same facenb render again"):
+    with pytest.raises(ShardError, match=r"images-00001\.tar: .*; delete it and run the command that made it again"):
         read_shard_index(folder)
 
 
@@ -175,7 +175,7 @@ def test_a_shard_cut_after_it_was_indexed_is_named(folder):
 
 def test_a_missing_shard_is_named_with_the_remedy(folder):
     images_path(folder, 0).unlink()
-    with pytest.raises(ShardError, match=r"images-00000\.tar: missing; run the same facenb render again"):
+    with pytest.raises(ShardError, match=r"images-00000\.tar: missing; run the command that made it again"):
         read_shard_index(folder)
 
 

@@ -28,7 +28,7 @@ EXAMPLES = """\
 examples:
   facenb studio --out faces --count 8000 --seed 1 --no-truth
   facenb studio --out test --count 200 --seed 2
-  facenb studio --out people --count 6000 --photos 4 --seed 1 --no-truth
+  facenb studio --out people --count 4800 --photos 4 --seed 1 --no-truth
 """
 
 
