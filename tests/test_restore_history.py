@@ -32,6 +32,14 @@ def test_every_checkpoint_is_asked_and_the_last_is_the_result(tmp_path, monkeypa
     errors = evaluate_proxy(load_weights(weights), read_studio(tmp_path / "faces"))
     assert run["points"][-1][1] == pytest.approx(float(errors.side.mean()), rel=0.02)  # half precision in the file
     assert run["options"]["seed"] == 0 and run["minutes"] >= 0
+    (tmp_path / "run0").rename(tmp_path / "run1")
+    monkeypatch.setattr(sys, "argv", [str(a) for a in (*arguments[:1], tmp_path / "run1", *arguments[2:])])
+    assert proxy_history.main() == 0
+    assert json.loads((tmp_path / "history.json").read_text())["runs"] == {"run0": run, "run1": run}
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--more", str(tmp_path / "faces")])
+    assert proxy_history.main() == 0
+    result = json.loads((tmp_path / "history.json").read_text())
+    assert result["more"] == 5 and result["runs"]["run1"]["more"] == run["points"][-1] and "more" not in run
 
 
 def test_a_run_without_checkpoints_is_named(tmp_path):
@@ -42,12 +50,14 @@ def test_a_run_without_checkpoints_is_named(tmp_path):
 
 def test_a_pause_is_no_training(tmp_path):
     files = []
-    for step, minute in enumerate((1, 2, 3, 4, 50, 52, 54, 56)):
+    for step, minute in enumerate((1, 2, 3, 4, 50, 52, 54, 56), 1):
         path = tmp_path / f"{step}"
         path.touch()
         os.utime(path, (60 * minute, 60 * minute))
         files.append(path)
-    assert minutes(files) == pytest.approx((3 * 1 + 4 * 2) * 8 / 7, abs=1.5)
+    assert minutes(files) == 5 * 1 + 3 * 2
+    assert minutes(files[-2:]) == 8 * 2  # the others were not kept
+    assert minutes(files[:1]) == 0  # one checkpoint tells nothing
 
 
 def test_the_shipped_proxy_is_the_run_that_history_tells_of():

@@ -30,8 +30,8 @@ def shipped_proxy() -> Proxy:
 
 
 def history() -> dict[str, Any]:
-    """Runs by name: "runs" holds each one's "options" and "points", rows of "columns".
+    """Runs by name: "runs" holds each one's "options" and "points", rows of "columns", of some also the row "more".
 
-    "faces" is the number of faces with truth that they were measured on.
+    "faces" is the number of faces with truth that points were measured on, "more" that of the others.
     """
     return json.loads((proxy_folder() / "history.json").read_text(encoding="utf-8"))
