@@ -30,7 +30,8 @@ def faces(seed: int = 0, n: int = 2) -> Face:
     )
     angles = torch.tensor([[0.4, 0.1, 0.05], [-0.3, -0.1, 0.0]])[:n]
     view = Viewpoint(angles, torch.tensor([[0.004, -0.003, 0.0], [0.0, 0.002, 0.0]])[:n])
-    return Face(depth.clamp(0.91, 1.09), albedo, light, view, torch.ones(n, 2, S, S), torch.zeros(n, S, S))
+    depth = depth.clamp(0.91, 1.09)
+    return Face(depth, albedo, light, view, torch.ones(n, 2, S, S), torch.zeros(n, S, S), depth)
 
 
 def figure(**state) -> DepthFaces:

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from facenb.augment import mirrored_at_random
 from facenb.depth_light import DepthLight
+from facenb.restore import proxy_task
 from facenb.restore.proxy import (
     RELIEF,
     SHIFT,
@@ -18,7 +20,9 @@ from facenb.restore.proxy import (
     reconstruct,
 )
 from facenb.restore.proxy_networks import MapNetwork, VectorNetwork
-from facenb.restore.proxy_task import ProxyLoss, ProxyTask, laplace, roughness
+from facenb.restore.proxy_task import ProxyLoss, ProxyTask, laplace, roughness, squared_mean
+from facenb.restore.view import Viewpoint
+from facenb.task import StepResult
 
 SMALL = ProxyOptions(size=16, coarse=8, width=4)
 
@@ -138,7 +142,7 @@ def test_individual_shapes_wait_and_the_count_survives():
     task = ProxyTask(Proxy(SMALL), ProxyLoss(shared=2, small=1))
     images = photos()
     for expected in (0.0, 0.0):
-        assert task.step(images, torch.Generator()).scalars["individual"] == expected
+        assert task.step(images, torch.Generator()).scalars["individual"] == expected  # small, then large
         task.absorb({})
     assert task.step(images, torch.Generator()).scalars["individual"] > 0
     fresh = ProxyTask(Proxy(SMALL), ProxyLoss(shared=2, small=1))
@@ -178,15 +182,127 @@ def test_networks_take_photos_of_their_size(size):
     assert MapNetwork(2, 4, size)(photos(2, size)).shape == (2, 2, size, size)
 
 
-def test_small_photos_get_small_faces_and_others_none():
+def test_small_faces_are_the_large_ones_reduced_and_other_photos_have_none():
     network = Proxy(SMALL)
-    large, small = network(photos()), network(torch.nn.functional.avg_pool2d(photos(), 2))
-    assert small.depth.shape == (3, 8, 8) and small.albedo.shape == (3, 3, 8, 8)
-    assert torch.allclose(small.view.angles, large.view.angles, atol=1e-6)
-    assert torch.allclose(small.light.xy, large.light.xy, atol=1e-6)
+    large, small = network(photos()), network(photos(), small=True)
+    assert small.depth.shape == small.shared.shape == (3, 8, 8) and small.albedo.shape == (3, 3, 8, 8)
+    assert torch.allclose(small.view.angles, large.view.angles, atol=0.02)
     assert torch.allclose(small.depth[:, 2:-2, 2:-2], large.depth[:, 4:-4:2, 4:-4:2], atol=0.01)
-    with pytest.raises(ValueError, match="16 × 16 or 8 × 8"):
+    with pytest.raises(ValueError, match="32 × 32 pixels; this network was built for 16 × 16"):
         network(photos(size=32))
+
+
+def loud(network: Proxy) -> Proxy:
+    """Far from the quiet start, where all answers are the same."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(3)
+    return network
+
+
+def test_the_mirrored_photo_has_the_mirrored_view_and_light():
+    network = loud(Proxy(SMALL))
+    face, other = network(photos()), network(photos().flip(3))
+    assert face.view.angles.std() > 0.01 and face.light.xy.std() > 0.01
+    signs = torch.tensor([-1.0, 1, -1])
+    assert torch.allclose(other.view.angles, signs * face.view.angles, atol=1e-6)
+    assert torch.allclose(other.view.shift, torch.tensor([-1.0, 1, 1]) * face.view.shift, atol=1e-6)
+    assert torch.allclose(other.light.xy, torch.tensor([-1.0, 1]) * face.light.xy, atol=1e-6)
+    assert torch.allclose(other.light.ambient, face.light.ambient, atol=1e-6)
+    small, mirrored_small = network(photos(), small=True), network(photos().flip(3), small=True)
+    assert not torch.allclose(mirrored_small.view.angles, signs * small.view.angles, atol=1e-3)
+
+
+def test_a_mirrored_view_draws_the_mirrored_picture():
+    """What the signs of `MIRRORED_VIEW` and `MIRRORED_LIGHT` claim."""
+    face = loud(Proxy(SMALL))(photos())
+    face = face._replace(depth=(1.05 - 0.05 * ellipsoid(16)).expand(3, -1, -1).contiguous())
+    angles, shift = face.view.angles * torch.tensor([-1.0, 1, -1]), face.view.shift * torch.tensor([-1.0, 1, 1])
+    turned = mirrored(face)._replace(
+        view=Viewpoint(angles, shift), light=face.light._replace(xy=face.light.xy * torch.tensor([-1.0, 1]))
+    )
+    here, there = reconstruct(face), reconstruct(turned)
+    both = here.mask & there.mask.flip(2)
+    assert both.float().mean() > 0.5
+    assert ((here.image - there.image.flip(3)).abs() * both[:, None]).mean() < 0.005
+
+
+def test_the_shared_depth_is_the_template_of_all():
+    network = loud(Proxy(SMALL))
+    own, template = network(photos()), network(photos(), individual=0.0)
+    assert torch.allclose(own.shared, template.depth) and not torch.allclose(own.shared, own.depth, atol=1e-4)
+    assert torch.equal(mirrored(own).shared, own.shared.flip(-1))
+
+
+def strict(**weights) -> tuple[ProxyTask, StepResult]:
+    """A step at full size of a network far from its start."""
+    task = ProxyTask(loud(Proxy(SMALL)), ProxyLoss(shared=0, small=0, **weights))
+    return task, task.step(photos(4), torch.Generator())
+
+
+def test_at_full_size_what_lies_behind_the_face_does_not_count():
+    """Spoil the photo behind the face: the loss over all that is seen changes, the strict loss does not."""
+    task, _ = strict()
+    images = photos(4)
+    generator = torch.Generator().manual_seed(0)
+    flips = mirrored_at_random(images, generator)
+    with torch.no_grad():
+        face = task.network(flips)
+        near = (reconstruct(face).depth < 1.02) & (reconstruct(mirrored(face)).depth < 1.02)
+    assert 0.1 < near.float().mean() < 0.9
+    frozen = face._replace()
+    task.network.forward = lambda *_, **__: frozen
+    spoilt = torch.where(near[:, None], flips, 1 - flips)
+    for weights, same in ((ProxyLoss(small=0, near=1.02), True), (ProxyLoss(small=0, near=2.0), False)):
+        task.weights = weights
+        losses = []
+        for batch in (flips, spoilt):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(proxy_task, "mirrored_at_random", lambda pictures, _: pictures)
+                losses.append(task.step(batch, torch.Generator()).scalars["photo"])
+        assert (losses[0] == pytest.approx(losses[1], rel=1e-6)) == same
+
+
+def test_at_full_size_shading_teaches_no_photo_its_depth():
+    """With a view that moves nothing and a texture that is lit, only shading depends on a photo's own depth."""
+
+    def gradient(shading: bool) -> float:
+        task = ProxyTask(Proxy(SMALL), ProxyLoss(small=0, shared=0, smooth=0, held=0, shading=shading, near=9.0))
+        with torch.no_grad():
+            task.network.view.layers[-1].weight.zero_()
+            task.network.light.layers[-1].bias.copy_(torch.tensor([0.0, 1.0, 1.0, 0.5]))
+            task.network.depth.layers[-1].weight.mul_(100)
+        task.step(photos(), torch.Generator()).loss.backward()
+        return float(task.network.depth.layers[-1].weight.grad.abs().max())
+
+    assert gradient(shading=True) > 100 * gradient(shading=False)
+
+
+def test_at_full_size_own_depth_costs_more():
+    task, result = strict(held=3.0)
+    with torch.no_grad():
+        residual = task.network(mirrored_at_random(photos(4), torch.Generator())).residual
+    assert result.scalars["individual"] == pytest.approx(float(3 * residual.square().mean()), rel=1e-4)
+    task.weights = ProxyLoss(shared=0, small=9, individual=0.5)
+    small = task.step(photos(4), torch.Generator()).scalars["individual"]
+    assert small == pytest.approx(float(0.5 * residual.square().mean()), rel=1e-4)
+
+
+def test_the_squared_mean_has_no_bias():
+    """Over many batches it is (E s)², also where each value is far from the mean; the plain square is not."""
+    values = 0.5 + torch.randn(20_000, 6, 1, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    ours = torch.stack([squared_mean(batch) for batch in values])
+    assert ours.mean().item() == pytest.approx(0.25, abs=5 * ours.std().item() / 20_000**0.5)
+    assert 5 * ours.std() / 20_000**0.5 < 0.05 and values.mean(1).square().mean() > 0.4
+    by_hand = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    assert squared_mean(by_hand).item() == 1 * (3 + 5) / 2 + 2 * (4 + 6) / 2
+
+
+def test_the_mean_shift_costs():
+    task, result = strict(centre=2.0)
+    with torch.no_grad():
+        shift = task.network(mirrored_at_random(photos(4), torch.Generator())).view.shift
+    assert result.scalars["centre"] == pytest.approx(float(2 * squared_mean(shift / SHIFT)), rel=1e-4)
 
 
 def test_pictures_are_pictures():

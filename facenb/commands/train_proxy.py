@@ -50,13 +50,20 @@ class Config(TrainConfig):
         tuple[float, ...], Option("by which factor it drops there; one for each PART", "FACTOR", at_least=0)
     ] = (0.5, 0.4, 0.3)
     clip: Annotated[float, Option("longest gradient; longer ones are shortened", "NUMBER", at_least=0)] = 5.0
+    decay: Annotated[
+        float, Option("how much the moving average of the weights keeps in each step", "PART", at_least=0, at_most=1)
+    ] = 0.998
     size: Annotated[int, Option("side of the photos, a power of two", "PIXELS", at_least=16)] = 64
-    coarse: Annotated[int, Option("side of the photos in early training, a power of two", "PIXELS", at_least=8)] = 32
+    coarse: Annotated[int, Option("side of the pictures in early training, a power of two", "PIXELS", at_least=8)] = 32
     width: Annotated[int, Option("channels of the first convolutions", "N", at_least=4)] = 16
-    small: Annotated[int, Option("steps with small photos", "N", at_least=0)] = 7_000
+    small: Annotated[int, Option("steps with small pictures", "N", at_least=0)] = 6_000
     shared: Annotated[int, Option("first steps, in which all faces have the same shape", "N", at_least=0)] = 2_000
     smooth: Annotated[float, Option("weight of a smooth depth", "NUMBER", at_least=0)] = 0.5
     individual: Annotated[float, Option("weight that keeps faces near the shared one", "NUMBER", at_least=0)] = 0.2
+    held: Annotated[float, Option("the same at full size", "NUMBER", at_least=0)] = 10.0
+    shading: Annotated[bool, Option("light each photo's own depth at full size, too")] = False
+    near: Annotated[float, Option("depth behind which nothing counts at full size", "NUMBER", at_least=0)] = 1.05
+    centre: Annotated[float, Option("weight of a mean shift of zero", "NUMBER", at_least=0)] = 10.0
     bump: Annotated[float, Option("relief of the start; 0 is a plane, below 0 a hollow", "NUMBER")] = 0.4
     template: Annotated[bool, Option("learn a face that all photos share")] = True
     mirror: Annotated[float, Option("weight of the mirrored reconstruction", "NUMBER", at_least=0)] = 0.5

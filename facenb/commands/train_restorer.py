@@ -61,6 +61,7 @@ class Config(TrainConfig):
     critic: Annotated[float, Option("weight of the critic of novel views", "NUMBER", at_least=0)] = 0.01
     teacher: Annotated[float, Option("weight of the clean photo's albedo", "NUMBER", at_least=0)] = 2.0
     edges: Annotated[float, Option("weight of differences of neighbours", "NUMBER", at_least=0)] = 2.0
+    smooth: Annotated[float, Option("weight of a smooth displacement", "NUMBER", at_least=0)] = 1.5
     factors: Annotated[tuple[int, ...], Option("by which photos are reduced, one by lot", "N", at_least=1)] = (4,)
 
 

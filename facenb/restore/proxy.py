@@ -7,11 +7,11 @@ from the side; a mirrored head does.
 
 What is ours, and why, stands in the chapter; each part has a switch in `ProxyOptions`, or in the task:
 
-* a shared template. Depth is template + residual of this photo, albedo likewise. Without it each photo's face is a new
-  puzzle, and most get stuck.
-* a convex start. From a plane, hollow and raised faces are equally good, and half of the networks turn inside out.
-* two sizes. Depth, light and view are seen and said in small; only the albedo has a network that sees every pixel. So
-  most of the training can be done on small pictures, four times as many in the same time.
+* a shared template. Depth is template + residual of this photo, albedo likewise. Each photo is a vote on one face.
+* a convex start. From a plane, hollow and raised faces are equally good, and a training is slow to choose.
+* two sizes. Depth and light are seen and said in small; only albedo and view have networks that see every pixel. Early
+  in training faces are drawn in small, too, with a quarter of the pixels.
+* both ways. View and light of a photo are the means of what its networks say of it and of its mirror image.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ RIM = 32  # the outermost 1/RIM of the picture at the left and the right has a f
 TONE = 4  # side of the albedo's own difference from the template while faces share their shape
 SURE = 0.54  # softplus⁻¹(1): a fresh confidence network says σ = 1
 
+# What becomes of the view's and of the light's numbers when a photo is mirrored: yaw, roll and x change sign.
+MIRRORED_VIEW, MIRRORED_LIGHT = (-1.0, 1.0, -1.0, -1.0, 1.0, 1.0), (1.0, 1.0, -1.0, 1.0)
+
 # Adam moves every number by about its learning rate. A number that is multiplied by a rate before it is used moves by
 # that much more or less: the template may run ahead, single photos must not.
 TEMPLATE_RATE, DEPTH_RATE = 3.0, 0.3
@@ -47,7 +50,7 @@ class ProxyOptions:
 
     Attributes:
         size: side of the photos, pixels, a power of two.
-        coarse: side at which all but the albedo's detail is seen and said, a power of two from 8 on.
+        coarse: side at which all but the albedo's detail and the view is seen and said, a power of two from 8 on.
         width: channels of the first convolution.
         bump: relief of the start, a half ellipsoid, in units of the tanh's argument; 0 is a plane.
         border: depth of the picture's left and right rim.
@@ -71,6 +74,7 @@ class Face(NamedTuple):
         light, view: see their types.
         spread: σ of the Laplacian error of each pixel, for the photo and for its mirrored reconstruction.
         residual: how this photo's raw depth differs from the template.
+        shared: canonical depth of the template alone.
     """
 
     depth: Float[Tensor, "B S S"]
@@ -79,12 +83,13 @@ class Face(NamedTuple):
     view: Viewpoint
     spread: Float[Tensor, "B 2 S S"]
     residual: Float[Tensor, "B C C"]
+    shared: Float[Tensor, "B S S"]
 
 
 class Proxy(nn.Module):
     """Φ^d, Φ^a, Φ^l, Φ^ω and the confidence network.
 
-    `forward` takes photos in [0, 1] of `options.size`, or of `options.coarse`, to a `Face` of the same size.
+    `forward` takes photos in [0, 1] of `options.size` to a `Face` of the same size, or of `options.coarse`.
     """
 
     kind = "proxy"
@@ -99,38 +104,50 @@ class Proxy(nn.Module):
             self.albedo = MapNetwork(3, w, C)
             self.detail = MapNetwork(3, w, S)
             self.light = VectorNetwork(4, w, C)
-            self.view = VectorNetwork(6, w, C)
+            self.view = VectorNetwork(6, w, S)
             self.confidence = MapNetwork(2, max(w // 2, 8), C, latent=4 * w)
         self.depth_template = nn.Parameter(torch.zeros(1, 1, C, C), requires_grad=options.template)
         self.albedo_template = nn.Parameter(torch.zeros(1, 3, S, S), requires_grad=options.template)
 
-    def forward(self, photo: Float[Tensor, "B 3 S S"], individual: float = 1.0) -> Face:
+    def forward(self, photo: Float[Tensor, "B 3 S S"], individual: float = 1.0, small: bool = False) -> Face:
         """`individual` in [0, 1] scales this photo's difference from the template, 0 in early training.
 
+        With `small` the face has the side `options.coarse`, without the albedo's detail, and view and light are said
+        of the photo alone: until the networks know left from right, a mean over both ways is hardly ever turned.
         Raises ValueError for photos of another size.
         """
-        options, S = self.options, photo.shape[-1]
-        if photo.shape[-2] != S or S not in (options.size, options.coarse):
-            sizes = f"{options.size} × {options.size} or {options.coarse} × {options.coarse} pixels"
-            raise ValueError(f"photos of {photo.shape[-2]} × {S} pixels; this network was built for {sizes}")
+        options = self.options
+        if photo.shape[-2:] != (options.size, options.size):
+            sizes = f"{options.size} × {options.size} pixels"
+            raise ValueError(
+                f"photos of {photo.shape[-2]} × {photo.shape[-1]} pixels; this network was built for {sizes}"
+            )
+        S = options.coarse if small else options.size
         x = 2 * photo - 1
-        small = avg_pool2d(x, S // options.coarse)
-        residual = DEPTH_RATE * self.depth(small) * individual  # B 1 C C
-        raw = _enlarged(residual + TEMPLATE_RATE * self.depth_template, S, "bicubic")[:, 0]
-        raw = raw - options.bump * ellipsoid(S).to(raw)
-        raw = raw - raw.mean((1, 2), keepdim=True)
-        depth = torch.where(_rim(S).to(raw.device), options.border, 1 + RELIEF * raw.tanh())
-        own = self.albedo(small)  # B 3 C C
+        seen = avg_pool2d(x, options.size // options.coarse)
+        residual = DEPTH_RATE * self.depth(seen) * individual  # B 1 C C
+        depth, shared = (self._depth(raw, S) for raw in (residual, torch.zeros_like(residual)))
+        own = self.albedo(seen)  # B 3 C C
         tone = _enlarged(avg_pool2d(own, options.coarse // TONE), options.coarse)
         own = _enlarged(tone + individual * (own - tone), S)
-        if options.size == S:
+        if not small:
             own = own + individual * self.detail(x)
         template = avg_pool2d(self.albedo_template, options.size // S)
         albedo = (own + template).tanh() / 2 + 0.5
-        v = self.view(small)
+        v, light = self.view(x), self.light(seen)
+        if not small:
+            v = (v + v.new_tensor(MIRRORED_VIEW) * self.view(x.flip(3))) / 2
+            light = (light + light.new_tensor(MIRRORED_LIGHT) * self.light(seen.flip(3))) / 2
         view = Viewpoint(TURN * v[:, :3], SHIFT * v[:, 3:] * v.new_tensor([1.0, 1.0, 0.0]))
-        spread = softplus(_enlarged(self.confidence(small), S) + SURE)
-        return Face(depth, albedo, read_light(self.light(small)), view, spread, residual[:, 0])
+        spread = softplus(_enlarged(self.confidence(seen), S) + SURE)
+        return Face(depth, albedo, read_light(light), view, spread, residual[:, 0], shared)
+
+    def _depth(self, residual: Float[Tensor, "B 1 C C"], S: int) -> Float[Tensor, "B S S"]:
+        """Canonical depth of template + residual: around 1 on average, and fixed at the rim."""
+        raw = _enlarged(residual + TEMPLATE_RATE * self.depth_template, S, "bicubic")[:, 0]
+        raw = raw - self.options.bump * ellipsoid(S).to(raw)
+        raw = raw - raw.mean((1, 2), keepdim=True)
+        return torch.where(_rim(S).to(raw.device), self.options.border, 1 + RELIEF * raw.tanh())
 
 
 def read_light(numbers: Float[Tensor, "B 4"]) -> DepthLight:
@@ -140,7 +157,7 @@ def read_light(numbers: Float[Tensor, "B 4"]) -> DepthLight:
 
 def mirrored(face: Face) -> Face:
     """The same light and view on the mirrored canonical face."""
-    return face._replace(depth=face.depth.flip(2), albedo=face.albedo.flip(3))
+    return face._replace(depth=face.depth.flip(2), albedo=face.albedo.flip(3), shared=face.shared.flip(2))
 
 
 def reconstruct(face: Face, lit: Float[Tensor, "B S S"] | None = None) -> Rendering:

@@ -23,7 +23,7 @@ class DepthErrors:
         side: SIDE × 100.
         mad: degrees.
         relief: correlation with the true depth; negative for a hollow face.
-        yaw: estimated and true, radians; the truth only where there is no estimate.
+        yaw: estimated and true, radians; the truth twice where nothing was estimated.
     """
 
     side: Float[Tensor, " N"]
@@ -79,12 +79,13 @@ def predict(network: nn.Module, photos: Float[Tensor, "N 3 S S"], batch: int = 5
 
 def join_faces(parts: list[Face]) -> Face:
     """Several batches as one."""
-    first = {name: torch.cat([getattr(p, name) for p in parts]) for name in ("depth", "albedo", "spread", "residual")}
+    maps = ("depth", "albedo", "spread", "residual", "shared")
+    joined = {name: torch.cat([getattr(p, name) for p in parts]) for name in maps}
     light, view = (
         kind(*(torch.cat(column) for column in zip(*(getattr(p, name) for p in parts), strict=True)))
         for kind, name in ((type(parts[0].light), "light"), (Viewpoint, "view"))
     )
-    return Face(first["depth"], first["albedo"], light, view, first["spread"], first["residual"])
+    return Face(light=light, view=view, **joined)
 
 
 def mean_canonical_depth(faces: StudioFaces, border: float = 1.07) -> Float[Tensor, "S S"]:

@@ -5,9 +5,14 @@ negative logarithm of a Laplace density,
 
     L(Î, σ, I) = 1/N Σ_Ω √2 ‖Î − I‖₁ / σ + ln √2 σ,        L(Î, σ, I) + λ L(Î', σ', I),
 
-the second term for the mirrored face Î', λ = ½. To it come terms that cost the method nothing of its independence, a
-smooth canonical depth and small individual residuals, and one that does: `yaw_spread`, the standard deviation of yaw
-over the photos. Who gives it says how far people in his photos turn their heads. It is off unless given.
+the second term for the mirrored face Î', λ = ½. To it come terms that cost the method nothing of its independence,
+smooth canonical depth, small individual residuals and shifts of mean zero, and one that does: `yaw_spread`, the
+standard deviation of yaw over the photos. Who gives it says how far people in his photos turn their heads. It is off
+unless given.
+
+At full size the training is *strict*: Ω ends about where the face does, at the depth `near`, so that little depends on
+how the wall behind it is drawn; Λ lights the shared template, so that one photo's depth learns from where things lie
+and not from how bright they are; and that depth is held near the template.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from torch.nn.functional import avg_pool2d
 
 from facenb.augment import mirrored_at_random
 from facenb.restore.perceptual import VGGLoss, edge_loss
-from facenb.restore.proxy import RELIEF, Proxy, mirrored, reconstruct
+from facenb.restore.proxy import RELIEF, SHIFT, Proxy, mirrored, reconstruct
 from facenb.task import StepResult
 
 
@@ -34,24 +39,33 @@ class ProxyLoss:
     Attributes:
         mirror: λ, of the mirrored reconstruction.
         smooth: of the mean second difference of canonical depth, in units of the relief.
-        individual: of the mean square of each photo's residual.
+        individual: of the mean square of each photo's residual, in small.
+        held: the same at full size.
+        shading: let Λ light each photo's own depth at full size, too, instead of the template.
+        near: at full size only what both reconstructions show nearer than this counts, units of the distance.
+        centre: of the squared mean shift over the photos, in units of the largest: who is in the middle of the photos
+            shall be in the middle of the canonical picture. See `squared_mean`.
         yaw_spread: standard deviation of yaw over the photos, radians, if it is known; 0: it is not.
         yaw_weight: of the squared difference to it.
         edges: of differences of neighbours, see `facenb.restore.perceptual`.
         vgg: of what VGG16 sees, if its weights are at hand.
         shared: steps in which all photos share the template's shape.
-        small: steps on small pictures.
+        small: steps with small reconstructions.
     """
 
     mirror: float = 0.5
     smooth: float = 0.5
     individual: float = 0.2
+    held: float = 10.0
+    shading: bool = False
+    near: float = 1.05
+    centre: float = 10.0
     yaw_spread: float = 0.0
     yaw_weight: float = 5.0
     edges: float = 0.0
     vgg: float = 0.0
     shared: int = 2000
-    small: int = 7000
+    small: int = 6000
 
 
 class ProxyTask:
@@ -68,21 +82,26 @@ class ProxyTask:
 
     def step(self, images: Float[Tensor, "B 3 S S"], generator: torch.Generator) -> StepResult:
         w, options = self.weights, self.network_options
-        if self.taken < w.small:
-            images = avg_pool2d(images, options.size // options.coarse)
+        small = self.taken < w.small
         images = mirrored_at_random(images, generator)
-        face = self.network(images, individual=float(self.taken >= w.shared))
-        straight, flipped = reconstruct(face), reconstruct(mirrored(face))
+        face = self.network(images, individual=float(self.taken >= w.shared), small=small)
+        if small:
+            images = avg_pool2d(images, options.size // options.coarse)
+        lit = face.depth if small or w.shading else face.shared
+        straight, flipped = reconstruct(face, lit), reconstruct(mirrored(face), lit.flip(2))
         seen = straight.mask & flipped.mask
+        if not small:
+            seen = seen & (straight.depth < w.near) & (flipped.depth < w.near)
         first = laplace(straight.image, face.spread[:, 0], images, seen)
         second = laplace(flipped.image, face.spread[:, 1], images, seen)
         parts = {
             "photo": first,
             "mirror": w.mirror * second,
             "smooth": w.smooth * roughness(face.depth, options.coarse) / RELIEF,
+            "individual": (w.individual if small else w.held) * face.residual.square().mean(),
+            "centre": w.centre * squared_mean(face.view.shift / SHIFT),
         }
-        parts["individual"] = w.individual * face.residual.square().mean()
-        if self.taken < w.small:  # all take part in every step, or several processes would wait for each other
+        if small:  # all take part in every step, or several processes would wait for each other
             parts["photo"] = first + 0 * sum(p.sum() for p in self.detail)
         if w.edges:
             parts["edges"] = w.edges * sum(edge_loss(r.image, images, seen) for r in (straight, flipped))
@@ -111,6 +130,15 @@ class ProxyTask:
         depth = ((1 + RELIEF - face.depth) / (2 * RELIEF))[:, None].expand(-1, 3, -1, -1)
         rows = {"photos": images, "reconstructions": straight.image, "depth": depth, "albedo": face.albedo}
         return {name: torch.cat(list(row), dim=-1) for name, row in rows.items()}
+
+
+def squared_mean(values: Float[Tensor, "B n"]) -> Float[Tensor, ""]:
+    """Squared norm of the mean of all that `values` are drawn from, without bias: the product of two halves' means.
+
+    The square of the mean of the batch is larger by its variance, so would also draw each photo's value to zero.
+    """
+    middle = len(values) // 2
+    return (values[:middle].mean(0) * values[middle:].mean(0)).sum()
 
 
 def laplace(

@@ -49,6 +49,7 @@ def train_restorer(config: Config) -> Path:
     loss = RestorerLoss(
         edges=config.edges,
         teacher=config.teacher,
+        smooth=config.smooth,
         critic=config.critic,
         mutual=config.mutual,
         tune_all=config.tune_all,

@@ -55,7 +55,7 @@ class RestorerLoss:
     edges: float = 0.5
     teacher: float = 0.5
     depth: float = 0.05
-    smooth: float = 0.5
+    smooth: float = 1.5
     views: float = 1.0
     critic: float = 0.01
     mutual: int = 1000
