@@ -24,7 +24,7 @@ from facenb.residual_task import ResidualTask
 from facenb.task import Task
 from facenb.train_config import TrainConfig
 from facenb.train_log import read_log
-from facenb.train_state import options
+from facenb.train_state import options, portable
 from facenb.trainer import launch, train
 from facenb.weights import load_weights, save_weights
 
@@ -81,7 +81,7 @@ def run_task(
     def finish(average: nn.Module) -> None:
         last = (read_log(config.out) or [{}])[-1]
         learnt = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in task.state_dict().items()}
-        about = {"task": task.name, **task.about, "options": options(config), "end": last, "learnt": learnt}
+        about = {"task": task.name, **task.about, "options": portable(options(config)), "end": last, "learnt": learnt}
         save_weights(kept(average), path, about=about)
 
     train(task, images, config, finish, fabric)

@@ -125,6 +125,12 @@ def options(config: TrainConfig) -> dict[str, Any]:
     return json.loads(json.dumps(values, default=str))
 
 
+def portable(options: dict[str, Any]) -> dict[str, Any]:
+    """The same for those who have the weights, but not the machine: of an absolute path only the last name."""
+    absolute = (name for name, value in options.items() if isinstance(value, str) and Path(value).is_absolute())
+    return options | {name: Path(options[name]).name for name in absolute}
+
+
 def _check(path: Path, facts: dict[str, Any], task: Task) -> None:
     if facts["task"] != task.name:
         raise ConfigError(f"{path}: a checkpoint of {facts['task']}, not of {task.name}; choose another --out")

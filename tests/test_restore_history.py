@@ -32,6 +32,7 @@ def test_every_checkpoint_is_asked_and_the_last_is_the_result(tmp_path, monkeypa
     errors = evaluate_proxy(load_weights(weights), read_studio(tmp_path / "faces"))
     assert run["points"][-1][1] == pytest.approx(float(errors.side.mean()), rel=0.02)  # half precision in the file
     assert run["options"]["seed"] == 0 and run["minutes"] >= 0
+    assert run["options"]["images"] == read_about(weights)["options"]["images"] == "faces"  # not where they lay
     (tmp_path / "run0").rename(tmp_path / "run1")
     monkeypatch.setattr(sys, "argv", [str(a) for a in (*arguments[:1], tmp_path / "run1", *arguments[2:])])
     assert proxy_history.main() == 0

@@ -16,6 +16,7 @@ from facenb.restore.proxy import (
     ProxyOptions,
     ellipsoid,
     mirrored,
+    part_of,
     read_light,
     reconstruct,
 )
@@ -43,6 +44,14 @@ def test_answers_have_the_ranges_that_are_promised():
     assert face.albedo.min() >= 0 and face.albedo.max() <= 1
     assert face.view.angles.abs().max() <= TURN and face.view.shift.abs().max() <= SHIFT
     assert (face.view.shift[:, 2] == 0).all() and (face.spread >= 0).all()
+
+
+def test_a_part_of_the_answers_is_the_answer_to_a_part():
+    network, which = Proxy(SMALL), [2, 0]
+    part, direct = part_of(network(photos()), which), network(photos()[which])
+    for ours, theirs in zip((*part, *part.light, *part.view), (*direct, *direct.light, *direct.view), strict=True):
+        if isinstance(ours, torch.Tensor):
+            torch.testing.assert_close(ours, theirs)
 
 
 def test_a_fresh_proxy_says_the_start():

@@ -33,6 +33,10 @@ def test_a_record_holds_config_curves_and_time(run, tmp_path, monkeypatch):
     assert record["config"]["codes"] == 5 and record["minutes"] >= 0
     assert [point["step"] for point in record["log"]] == [2, 4, 6]
     assert all(point["psnr"] > 0 for point in record["log"])
+    run.rename(run.with_name("again"))
+    assert told(monkeypatch, run.with_name("again"), "--out", tmp_path / "runs.json") == 0
+    run.with_name("again").rename(run)
+    assert json.loads((tmp_path / "runs.json").read_text()) == {"prior": record, "again": record}
 
 
 def test_a_folder_without_a_run_is_named_in_one_line(run, tmp_path, monkeypatch, capsys):

@@ -21,7 +21,7 @@ from math import radians
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, softplus
 
@@ -153,6 +153,13 @@ class Proxy(nn.Module):
 def read_light(numbers: Float[Tensor, "B 4"]) -> DepthLight:
     """Four numbers in (−1, 1) as a lamp: ambient and diffuse in (0, 1), direction (x, y, 1)."""
     return DepthLight(numbers[:, 0] / 2 + 0.5, numbers[:, 1] / 2 + 0.5, numbers[:, 2:])
+
+
+def part_of(face: Face, which: Int[Tensor, " n"] | list[int]) -> Face:
+    """What is said about some photos of the batch, in the order of their numbers `which`."""
+    light, view = DepthLight(*(p[which] for p in face.light)), Viewpoint(*(p[which] for p in face.view))
+    maps = {name: value[which] for name, value in face._asdict().items() if isinstance(value, Tensor)}
+    return Face(light=light, view=view, **maps)
 
 
 def mirrored(face: Face) -> Face:

@@ -24,6 +24,7 @@ from facenb.restore.proxy_evaluation import DepthErrors, canonical_errors, predi
 from facenb.restore.studio import StudioFaces
 from facenb.restore.studio_files import read_studio
 from facenb.scripts import answered
+from facenb.train_state import portable
 
 COLUMNS = ("step", "SIDE", "SIDE sd", "MAD", "MAD sd", "relief", "yaw slope", "inverted", "gain")
 
@@ -44,7 +45,7 @@ def history(run: Path, faces: StudioFaces, more: StudioFaces | None = None) -> d
         checkpoint = read_checkpoint(path)
         load_network(network, unpack("average", checkpoint.tensors), path)
         points.append(_asked(network, checkpoint.facts["position"]["step"], faces))
-    result = {"options": config, "points": points, "minutes": minutes(found)}
+    result = {"options": portable(config), "points": points, "minutes": minutes(found)}
     return result if more is None else result | {"more": _asked(network, points[-1][0], more)}
 
 

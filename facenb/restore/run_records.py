@@ -2,7 +2,8 @@
 FILE` (book: *Restoring albedo and geometry*).
 
 Weights are worth little without that. The runs are folders of `facenb train-prior` or `train-restorer`, called by their
-names; the file is what `facenb.restore.shipped_restorer.runs` reads.
+names; the file is what `facenb.restore.shipped_restorer.runs` reads. Runs that FILE already tells of stay in it, unless
+they are given again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from facenb.checkpoint import CheckpointError, checkpoints
 from facenb.restore.proxy_history import minutes
 from facenb.scripts import answered
 from facenb.train_log import read_log
+from facenb.train_state import portable
 
 DIGITS = 4  # of the curves' numbers
 
@@ -31,7 +33,8 @@ def record(run: Path) -> dict[str, Any]:
     if not config.is_file() or not found:
         raise CheckpointError(f"{run}: no config.json and checkpoints; give a folder that a training has written")
     points = [{name: float(f"{value:.{DIGITS}g}") for name, value in point.items()} for point in read_log(run)]
-    return {"config": json.loads(config.read_text(encoding="utf-8")), "log": points, "minutes": minutes(found)}
+    told = portable(json.loads(config.read_text(encoding="utf-8")))
+    return {"config": told, "log": points, "minutes": minutes(found)}
 
 
 def main() -> int:
@@ -41,7 +44,8 @@ def main() -> int:
     given = parser.parse_args()
 
     def work() -> None:
-        records = {run.name: record(run) for run in given.runs}
+        known = json.loads(given.out.read_text(encoding="utf-8")) if given.out.is_file() else {}
+        records = known | {run.name: record(run) for run in given.runs}
         with atomic_path(given.out) as unfinished:
             unfinished.write_text(json.dumps(records, separators=(",", ":")) + "\n", encoding="utf-8")
 
