@@ -14,6 +14,7 @@ from facenb.restore.proxy import (
     TURN,
     Proxy,
     ProxyOptions,
+    _enlarged,
     ellipsoid,
     mirrored,
     part_of,
@@ -63,6 +64,14 @@ def test_a_fresh_proxy_says_the_start():
     assert (face.depth[..., 0] - SMALL.border).abs().max() < 1e-6  # the sides' rim is fixed
     flat = Proxy(ProxyOptions(size=16, coarse=8, width=4, bump=0))(photos())
     assert flat.depth[..., 1:-1].std() < 0.002
+
+
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_a_slope_that_is_enlarged_stays_a_slope(axis):
+    """torch's plain bicubic makes stairs of it."""
+    slope = torch.linspace(0, 1, 8).expand(1, 1, 8, 8)
+    steps = _enlarged(slope if axis == -1 else slope.mT, 16, "bicubic").diff(dim=axis).narrow(axis, 4, 7)
+    torch.testing.assert_close(steps, torch.full_like(steps, 0.5 / 7))
 
 
 def test_seeds_decide_and_leave_the_global_state_alone():

@@ -188,7 +188,12 @@ def _rim(size: int) -> Bool[Tensor, "size size"]:
 
 
 def _enlarged(maps: Float[Tensor, "B C s s"], size: int, mode: str = "bilinear") -> Float[Tensor, "B C size size"]:
-    """Bicubic where normals are taken of it: they would show the creases of a bilinear surface."""
+    """Bicubic where normals are taken of it: they would show the creases of a bilinear surface.
+
+    That is Keys' cubic with a = −½, which torch only uses with `antialias`, and which leaves a slope a slope. Without,
+    a is −¾, and a slope becomes a flight of stairs, its steps in turn a fifth too steep and a fifth too shallow.
+    """
     if maps.shape[-1] == size:
         return maps
-    return interpolate(maps, size=(size, size), mode=mode, align_corners=False)
+    antialias = mode == "bicubic"
+    return interpolate(maps, size=(size, size), mode=mode, align_corners=False, antialias=antialias)
