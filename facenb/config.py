@@ -23,7 +23,10 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Option:
-    """What a field of a command's dataclass is called in the help, how it is typed, and which values it takes."""
+    """What a field of a command's dataclass is called in the help, how it is typed, and which values it takes.
+
+    A `metavar` of several words stands for that many values: LEFT TOP SIDE.
+    """
 
     help: str
     metavar: str | None = None
@@ -65,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser, command: type) -> None:
                 settings["nargs"] = "*" if field.many else "?"
                 settings["default"] = None  # argparse would make a path of SUPPRESS
             elif field.many:
-                settings["nargs"] = "+"
+                words = settings["metavar"].split()
+                settings |= {"nargs": len(words), "metavar": tuple(words)} if len(words) > 1 else {"nargs": "+"}
         parser.add_argument(field.name if field.option.positional else field.label, **settings)
     parser.add_argument(
         "--config", type=Path, metavar="FILE.toml", help="read options from a TOML file; what is typed here wins"

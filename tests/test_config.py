@@ -22,6 +22,7 @@ class Command:
     zero: Annotated[int, Option("none, or some")] = 0
     careful: Annotated[bool, Option("look twice")] = True
     log: Annotated[Path | None, Option("where to tell", "FILE")] = None
+    corner: Annotated[tuple[float, ...] | None, Option("where", "LEFT TOP")] = None
     parts: Annotated[tuple[float, ...], Option("where")] = (0.5, 0.8)
     share: Annotated[float, Option("how much of it", at_least=0, at_most=1)] = 0.5
 
@@ -46,6 +47,15 @@ def test_the_file_beats_the_defaults_and_what_is_typed_beats_the_file(tmp_path):
     assert parse("x", "--config", str(file), "--steps", "1", "--no-loud") == Command(
         (Path("x"),), Path("c"), 1, 2.0, False
     )
+
+
+def test_two_words_stand_for_two_values(capsys):
+    """So they do not swallow what follows them."""
+    command = parse("--out", "c", "--corner", "1", "2", "a")
+    assert command.corner == (1.0, 2.0) and command.inputs == (Path("a"),)
+    with pytest.raises(SystemExit):
+        parse("a", "--out", "c", "--corner", "1")
+    assert "expected 2 arguments" in capsys.readouterr().err
 
 
 def test_one_value_will_do_for_a_list(tmp_path):

@@ -256,7 +256,7 @@ def test_the_camera_of_a_photo_sees_what_the_crop_s_camera_sees():
         (["missing.png"], "no such file"),
         (["somebody.png", "copy/somebody.png"], "two photos are called"),
         (["somebody.png", "nobody.png", "--box", "1", "2", "3", "4"], "--box belongs to one photo"),
-        (["somebody.png", "--box", "1", "2", "3"], "four numbers"),
+        (["somebody.png", "--box", "1", "2", "3"], "expected 4 arguments"),
         (["somebody.png", "--box", "1", "2", "0", "4"], "four numbers"),
         (["somebody.png", "--box", "1000", "2", "30", "40"], "outside the photo"),
         (["somebody.png", "--weights", "nobody.png"], "nobody.png"),

@@ -88,7 +88,7 @@ def test_bad_input_is_one_line(weights, photo, tmp_path, capsys):
 
     out = ("--out", tmp_path / "out", "--weights", weights)
     assert "nowhere.jpg" in line(tmp_path / "nowhere.jpg", *out)
-    assert "three numbers" in line(photo, *out, "--box", 1, 2)
+    assert "three numbers" in line(photo, *out, "--box", 1, 2, 0)
     assert "leaves the photo" in line(photo, *out, "--box", 40, 30, 30)
     other = tmp_path / "again" / "small.jpg"
     other.parent.mkdir()

@@ -58,7 +58,7 @@ class Config:
     ] = None
     box: Annotated[
         tuple[float, ...] | None,
-        Option("left, top, width and height of the face, in pixels of the photo: do not search", "NUMBER"),
+        Option("where the face is, in pixels of the photo: do not search", "LEFT TOP WIDTH HEIGHT"),
     ] = None
     weights: Annotated[
         Path | None, Option("the network, as `facenb train` writes it (default: the one shipped)", "FILE")

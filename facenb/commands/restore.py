@@ -35,9 +35,9 @@ class Config:
 
     photos: Annotated[tuple[Path, ...], Option("photos, or folders of photos", "PHOTO", positional=True)]
     out: Annotated[Path, Option("folder for the results; older ones are replaced", "DIR")]
-    box: Annotated[
-        tuple[float, ...] | None, Option("left, top and side of the face's square, in pixels of the photo", "NUMBER")
-    ] = None
+    box: Annotated[tuple[float, ...] | None, Option("the face's square, in pixels of the photo", "LEFT TOP SIDE")] = (
+        None
+    )
     weights: Annotated[
         Path | None, Option("the network, as `facenb train-restorer` writes it (default: the one shipped)", "FILE")
     ] = None
