@@ -15,9 +15,9 @@ from facenb.restore.albedo_restorer import AlbedoRestorer, guides, register
 from facenb.restore.critic import Critic, critic_loss, taken_for_photos
 from facenb.restore.degrade import Degradation, degrade
 from facenb.restore.geometry_restorer import LARGEST, GeometryRestorer
-from facenb.restore.proxy import Proxy, ProxyOptions, reconstruct
+from facenb.restore.proxy import RELIEF, Proxy, ProxyOptions, mirrored, reconstruct
 from facenb.restore.proxy_evaluation import predict
-from facenb.restore.restorer import Restorer, RestorerOptions
+from facenb.restore.restorer import Restored, Restorer, RestorerOptions
 from facenb.restore.restorer_command import assemble, train_restorer
 from facenb.restore.restorer_evaluation import restoration_errors, restored_in_2d
 from facenb.restore.restorer_task import RestorerLoss, RestorerTask
@@ -192,6 +192,36 @@ def test_what_the_loss_compares_with_is_the_clean_photo():
     w = picture.mask[:, None].float()
     off = ((picture.image - photos().mul(255).round().div(255)).abs() * w).sum((1, 2, 3)) / (3 * w.sum((1, 2, 3)) + 1)
     assert result.scalars["photo"] == pytest.approx(off.mean().item(), abs=2e-3)
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_the_loss_is_the_sum_of_its_equation(tuned):
+    """eq-restorer-loss, term by term, of two faces that have nothing to do with each other."""
+    w = RestorerLoss(mirror=0.5, edges=0.7, teacher=1.1, depth=0.3, smooth=0.2, tune_all=tuned)
+    with torch.no_grad():
+        said, clean = (Proxy(PROXY, seed)(photos(3, seed=seed)) for seed in (1, 2))
+        said = said._replace(depth=said.depth + 0.01 * photos(3, seed=7)[:, 0])
+        parts = restorer_task._restoration_loss(Restored(said, said.depth), clean, photos(3, seed=9), w)
+    straight, flipped = reconstruct(said), reconstruct(mirrored(said))
+
+    def over(values, where):
+        return values.abs()[where[:, None].expand_as(values)].mean()
+
+    each = zip(straight.image - photos(3, seed=9), straight.mask, strict=True)
+    assert parts["photo"] == pytest.approx(np.mean([float(over(o[None], m[None])) for o, m in each]), rel=5e-3)
+    both = straight.mask & flipped.mask
+    each = zip(flipped.image - photos(3, seed=9), both, strict=True)
+    assert parts["mirror"] == pytest.approx(0.5 * np.mean([float(over(o[None], m[None])) for o, m in each]), rel=5e-3)
+    off, seen = straight.image - photos(3, seed=9), straight.mask
+    across = over(off[..., 1:] - off[..., :-1], seen[..., 1:] & seen[..., :-1])
+    down = over(off[..., 1:, :] - off[..., :-1, :], seen[:, 1:] & seen[:, :-1])
+    assert float(parts["edges"]) == pytest.approx(0.7 * float(across + down) / 2, rel=1e-4)
+    assert float(parts["teacher"]) == pytest.approx(1.1 * float((said.albedo - clean.albedo).abs().mean()), rel=1e-4)
+    moved = (said.depth - clean.depth) / RELIEF
+    depth = 1.1 * moved.abs().mean() if tuned else 0.3 * (moved**2).mean()
+    assert float(parts["depth"]) == pytest.approx(float(depth), rel=1e-4)
+    bends = [(m[2:] - 2 * m[1:-1] + m[:-2]).abs().mean() for m in (moved.movedim(1, 0), moved.movedim(2, 0))]
+    assert float(parts["smooth"]) == pytest.approx(0.2 * float(sum(bends)) / 2, rel=1e-4)
 
 
 def test_errors_of_the_truth_are_small_and_a_gain_is_forgiven():
