@@ -29,6 +29,8 @@ def test_every_checkpoint_is_asked_and_the_last_is_the_result(tmp_path, monkeypa
     run = result["runs"]["run0"]
     assert result["columns"] == list(COLUMNS) and result["faces"] == 5
     assert [point[0] for point in run["points"]] == [2, 4, 6] and all(len(p) == len(COLUMNS) for p in run["points"])
+    plane, ahead, known = result["baselines"]["faces"].values()
+    assert plane[1] > ahead[1] > known[1] > 0 and "more" not in result["baselines"]
     errors = evaluate_proxy(load_weights(weights), read_studio(tmp_path / "faces"))
     assert run["points"][-1][1] == pytest.approx(float(errors.side.mean()), rel=0.02)  # half precision in the file
     assert run["options"]["seed"] == 0 and run["minutes"] >= 0
@@ -40,6 +42,7 @@ def test_every_checkpoint_is_asked_and_the_last_is_the_result(tmp_path, monkeypa
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--more", str(tmp_path / "faces")])
     assert proxy_history.main() == 0
     result = json.loads((tmp_path / "history.json").read_text())
+    assert result["baselines"]["more"] == result["baselines"]["faces"]
     assert result["more"] == 5 and result["runs"]["run1"]["more"] == run["points"][-1] and "more" not in run
 
 

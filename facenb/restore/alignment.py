@@ -53,6 +53,7 @@ class Surface:
 
     def __init__(self, vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "T 3"]):
         self.vertices, self.triangles = np.asarray(vertices, float), np.asarray(triangles)
+        self._corners = self.vertices[self.triangles]  # T 3 3
         self._tree = cKDTree(self.vertices)
         order = np.argsort(self.triangles.ravel(), kind="stable")
         self._around = order // 3  # triangles, those of vertex 0 first
@@ -68,8 +69,7 @@ class Surface:
         best, found = np.full(len(points), np.inf), self.vertices[vertex].copy()
         for k in range(int(n.max(initial=0))):
             rows = np.flatnonzero(n > k)
-            corners = self.vertices[self.triangles[self._around[first[rows] + k]]]  # n 3 3
-            candidate = closest_point(corners, points[rows])
+            candidate = closest_point(self._corners[self._around[first[rows] + k]], points[rows])
             distance = ((candidate - points[rows]) ** 2).sum(1)
             nearer = distance < best[rows]
             best[rows[nearer]], found[rows[nearer]] = distance[nearer], candidate[nearer]

@@ -106,7 +106,7 @@ def main() -> int:
     parser.add_argument("--collection", type=Path, metavar="FILE", help="weights of `facenb train-collection`")
     parser.add_argument("--restorer", nargs="+", default=[], metavar="NAME=FILE", help="of `facenb train-restorer`")
     parser.add_argument("--micc", type=Path, metavar="DIR", help="the MICC Florence data set instead of the open model")
-    parser.add_argument("--subjects", type=int, default=53, help="of the open model (default: 53, as in MICC Florence)")
+    parser.add_argument("--subjects", type=int, default=10, help="of the open model (default: 10)")
     parser.add_argument("--seed", type=int, default=53, help="of the subjects (default: 53)")
     parser.add_argument("--factor", type=int, default=4, help="by which photos are reduced (default: 4)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.json")

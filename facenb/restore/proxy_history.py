@@ -3,7 +3,7 @@
 Asks the moving average in every checkpoint that runs of `facenb train-proxy … --keep 100` have left about faces with
 truth, made by `facenb studio`, which training never sees. Writes what `facenb.restore.shipped_proxy.history` reads.
 Runs that FILE already tells of stay in it, unless they are given again. The last weights may be asked about more faces:
-the mean error of 200 is uncertain by a fourteenth of what faces differ.
+the mean error of 200 is uncertain by a fourteenth of what faces differ. Baselines are asked about the same faces.
 """
 
 from __future__ import annotations
@@ -15,14 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from facenb.atomic import atomic_path
 from facenb.checkpoint import CheckpointError, checkpoints, load_network, read_checkpoint, unpack
 from facenb.restore.proxy import Proxy, ProxyOptions
-from facenb.restore.proxy_evaluation import DepthErrors, canonical_errors, predict, relief_gain
+from facenb.restore.proxy_evaluation import (
+    DepthErrors,
+    canonical_errors,
+    depth_errors,
+    mean_canonical_depth,
+    predict,
+    relief_gain,
+)
 from facenb.restore.studio import StudioFaces
 from facenb.restore.studio_files import read_studio
+from facenb.restore.view import Viewpoint
 from facenb.scripts import answered
 from facenb.train_state import portable
 
@@ -47,6 +56,18 @@ def history(run: Path, faces: StudioFaces, more: StudioFaces | None = None) -> d
         points.append(_asked(network, checkpoint.facts["position"]["step"], faces))
     result = {"options": portable(config), "points": points, "minutes": minutes(found)}
     return result if more is None else result | {"more": _asked(network, points[-1][0], more)}
+
+
+def baselines(faces: StudioFaces) -> dict[str, list[float]]:
+    """SIDE and MAD of shapes that nobody has learnt: a plane, and the mean face without and with the true view."""
+    mean = mean_canonical_depth(faces).expand_as(faces.depth).contiguous()
+    ahead = Viewpoint(torch.zeros_like(faces.angles), torch.zeros_like(faces.shift))
+    errors = {
+        "plane": depth_errors(torch.ones_like(faces.depth), torch.ones_like(faces.mask), faces),
+        "mean, straight ahead": canonical_errors(mean, ahead, faces),
+        "mean, true view": canonical_errors(mean, faces.view, faces),
+    }
+    return {name: [round(float(e.side.mean()), 4), round(float(e.mad.mean()), 4)] for name, e in errors.items()}
 
 
 def _asked(network: Proxy, step: int, faces: StudioFaces) -> list[float]:
@@ -84,7 +105,9 @@ def main() -> int:
         more = read_studio(given.more) if given.more else None
         known = json.loads(given.out.read_text(encoding="utf-8"))["runs"] if given.out.is_file() else {}
         found = known | {run.name: history(run, faces, more) for run in given.runs}
-        result = {"columns": COLUMNS, "faces": len(faces), "more": len(more) if more else 0, "runs": found}
+        result = {"columns": COLUMNS, "faces": len(faces), "more": len(more) if more else 0}
+        result["baselines"] = {"faces": baselines(faces)} | ({"more": baselines(more)} if more else {})
+        result["runs"] = found
         with atomic_path(given.out) as unfinished:
             unfinished.write_text(json.dumps(result, separators=(",", ":")) + "\n", encoding="utf-8")
 
