@@ -91,7 +91,7 @@ def test_another_seed_gives_other_weights(tmp_path):
 
 def test_ten_times_killed_at_random_moments_and_resumed_the_weights_are_the_same(tmp_path):
     """SIGKILL lets nothing tidy up. A checkpoint after every step, so that many kills hit one being written."""
-    _, average = run(tmp_path / "whole", steps=60)
+    _, average = run(tmp_path / "whole", steps=120)
     server = subprocess.Popen(
         [sys.executable, str(SCRIPT), str(tmp_path / "killed"), "--serve"],
         stdin=subprocess.PIPE,

@@ -50,7 +50,7 @@ def serve(out: Path) -> None:
         if child == 0:
             code = 1
             with contextlib.suppress(KeyboardInterrupt):
-                network = train(TinyTask(), tiny_images(), config(out, steps=60, checkpoint_every=1))
+                network = train(TinyTask(), tiny_images(), config(out, steps=120, checkpoint_every=1))
                 save_file(weights(network), out / "final.safetensors")
                 code = 0
             os._exit(code)
