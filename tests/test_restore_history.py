@@ -44,6 +44,10 @@ def test_every_checkpoint_is_asked_and_the_last_is_the_result(tmp_path, monkeypa
     result = json.loads((tmp_path / "history.json").read_text())
     assert result["baselines"]["more"] == result["baselines"]["faces"]
     assert result["more"] == 5 and result["runs"]["run1"]["more"] == run["points"][-1] and "more" not in run
+    monkeypatch.setattr(sys, "argv", sys.argv[:-2])
+    assert proxy_history.main() == 0
+    again = json.loads((tmp_path / "history.json").read_text())
+    assert again["more"] == 5 and again["baselines"] == result["baselines"]
 
 
 def test_a_run_without_checkpoints_is_named(tmp_path):

@@ -103,10 +103,11 @@ def main() -> int:
     def work() -> None:
         faces = read_studio(given.faces)
         more = read_studio(given.more) if given.more else None
-        known = json.loads(given.out.read_text(encoding="utf-8"))["runs"] if given.out.is_file() else {}
-        found = known | {run.name: history(run, faces, more) for run in given.runs}
-        result = {"columns": COLUMNS, "faces": len(faces), "more": len(more) if more else 0}
-        result["baselines"] = {"faces": baselines(faces)} | ({"more": baselines(more)} if more else {})
+        before = json.loads(given.out.read_text(encoding="utf-8")) if given.out.is_file() else {}
+        found = before.get("runs", {}) | {run.name: history(run, faces, more) for run in given.runs}
+        result = {"columns": COLUMNS, "faces": len(faces), "more": len(more) if more else before.get("more", 0)}
+        on_more = {"more": baselines(more)} if more else {}
+        result["baselines"] = before.get("baselines", {}) | {"faces": baselines(faces)} | on_more
         result["runs"] = found
         with atomic_path(given.out) as unfinished:
             unfinished.write_text(json.dumps(result, separators=(",", ":")) + "\n", encoding="utf-8")
