@@ -25,7 +25,7 @@ import torch
 from benchmarks.contenders import Contenders
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("lsq_geometry", "lsq_photometry", "uv_sampling", "rasterise", "train_step")
+NAMES = ("lsq_geometry", "lsq_photometry", "uv_sampling", "rasterise", "depth_warp", "train_step")
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
