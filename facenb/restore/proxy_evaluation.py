@@ -33,7 +33,7 @@ class DepthErrors:
 
     @property
     def yaw_slope(self) -> float:
-        """Slope of estimated over true yaw; 1 is right, less a bas-relief."""
+        """Slope of estimated over true yaw; 1 is right, less means a face too deep that turns too little."""
         estimate, truth = (self.yaw - self.yaw.mean(0)).unbind(1)
         return float((estimate * truth).sum() / (truth**2).sum())
 
@@ -41,12 +41,6 @@ class DepthErrors:
     def inverted(self) -> int:
         """How many faces are hollow."""
         return int((self.relief < 0).sum())
-
-    def __str__(self) -> str:
-        return (
-            f"SIDE {self.side.mean():.3f} ± {self.side.std():.3f}, MAD {self.mad.mean():.2f} ± {self.mad.std():.2f}°, "
-            f"relief {self.relief.mean():.3f}, yaw slope {self.yaw_slope:.2f}, {self.inverted} inverted"
-        )
 
 
 def depth_errors(z: Float[Tensor, "N S S"], seen: Bool[Tensor, "N S S"], faces: StudioFaces) -> DepthErrors:
