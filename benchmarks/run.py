@@ -1,7 +1,7 @@
 """Race our code against its peers: `make bench`, or `python -m benchmarks.run [--quick] [--only NAME]` from the root.
 
 Ours and peer take turns in one process with one thread; the figures are medians (with `--quick`, of a single round,
-in which a call of more than a second is its own warm-up). Time is the processor time of the
+in which a call of more than two seconds is its own warm-up). Time is the processor time of the
 process (user and system), so that waiting for a busy machine does not count, though its crowded caches do. Memory is
 the kernel's own peak of resident memory (VmHWM) above what was resident before the call, with the allocator's free
 memory returned first. It counts the buffers of every library, where a profiler of tensors sees only PyTorch's, and it
@@ -63,7 +63,7 @@ def once(work: Callable[[], object]) -> tuple[float, float | None]:
         times.append(milliseconds(work))
 
     peak = peak_megabytes(timed)
-    if times[0] < 1000:
+    if times[0] < 2000:
         peak = peak_megabytes(timed)
     return times[-1], peak
 
