@@ -22,6 +22,7 @@ from facenb.morphable_model import MorphableModel
 from facenb.photo import photo_size, read_photo, write_photo
 from facenb.pictures import overlay, render_face
 from facenb.portrait_fit import fit_portrait
+from facenb.result_files import demand_free_names, make_folder
 
 ENDINGS = ("png", "glb", "json")  # in the order of writing
 
@@ -55,10 +56,7 @@ def fit_photos(
         raise ConfigError(
             f"{model}: has no 68 landmark vertices; put them beside it in {Path(model).stem}.landmarks68.json"
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{out}: cannot write there ({error.strerror}); choose another folder with --out") from error
+    make_folder(out)
     source = model if model == OPEN else str(Path(model).expanduser().resolve())
     return [_fit_one(job, face_model, source, out, max_side, say) for job in jobs]
 
@@ -69,15 +67,7 @@ def _jobs(photos: tuple[Path, ...], landmarks: tuple[Path, ...], out: Path) -> l
             f"{len(photos)} photos but {len(landmarks)} landmark files; give one for each, or one that names the photos"
         )
     shared = len(landmarks) < len(photos)
-    stems = [photo.stem for photo in photos]
-    folded = [stem.casefold() for stem in stems]  # some file systems do not tell A from a
-    for stem in stems:
-        if folded.count(stem.casefold()) > 1:
-            raise ConfigError(f"two photos are called {stem}: their results would overwrite each other; rename one")
-    results = {(out / f"{stem}.{ending}").resolve() for stem in stems for ending in ENDINGS}
-    for path in (*photos, *landmarks):
-        if path.resolve() in results:
-            raise ConfigError(f"{path}: a result in {out} would replace it; choose another --out")
+    demand_free_names(photos, out, (f".{ending}" for ending in ENDINGS), landmarks)
     jobs = []
     for photo, points in zip(photos, landmarks * len(photos) if shared else landmarks, strict=True):
         width, height = photo_size(photo)

@@ -141,7 +141,7 @@ def open_images(path: str | Path, size: int | None = None) -> ImageSet:
         sizes.append((width, height))
     if not names:
         why = f"all {len(broken)} are broken, {broken[0]}" if broken else _NO_PHOTOS
-        raise ImageSetError(f"{path}: no photos to read ({why}); give a folder of photos, or one of facenb render")
+        raise ImageSetError(f"{path}: no photos to read ({why}); give a folder of photos, or a rendered one")
     celeba = [
         CELEBA_FOLDER in (root / name).parts and size_ == (CELEBA_WIDTH, CELEBA_HEIGHT)
         for name, size_ in zip(names, sizes, strict=True)

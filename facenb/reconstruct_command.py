@@ -33,6 +33,7 @@ from facenb.photo import photo_size, read_photo, write_photo
 from facenb.portrait_fit import face_map, fit_colours, inside_hull
 from facenb.reconstruction import Reconstruction, ReconstructionOptions, reconstruct, reconstruction_tables
 from facenb.refined_reconstruction import refine_reconstruction, refine_same_person, refinement_points
+from facenb.result_files import demand_free_names, make_folder
 from facenb.six_panels import SIDE, panel_sheet, six_panels
 from facenb.uv_model import UVModel
 from facenb.weights import load_weights, shipped_weights
@@ -90,10 +91,7 @@ def reconstruct_photos(
     """
     sizes = _checked(photos, out, box)
     tools = load_tools(weights)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{out}: cannot write there ({error.strerror}); choose another folder with --out") from error
+    make_folder(out)
 
     def look(path: Path, full: tuple[int, int]) -> tuple[Tensor, SeenFace | None]:
         photo = read_photo(path, max_side=max_side)  # 3 H W
@@ -290,15 +288,7 @@ def _checked(
     photos: tuple[Path, ...], out: Path, box: tuple[float, float, float, float] | None
 ) -> list[tuple[int, int]]:
     """(width, height) of every photo."""
-    stems = [photo.stem for photo in photos]
-    folded = [stem.casefold() for stem in stems]  # some file systems do not tell A from a
-    for stem in stems:
-        if folded.count(stem.casefold()) > 1:
-            raise ConfigError(f"two photos are called {stem}: their results would overwrite each other; rename one")
-    results = {(out / f"{stem}{ending}").resolve() for stem in stems for ending in ENDINGS}
-    for path in photos:
-        if path.resolve() in results:
-            raise ConfigError(f"{path}: a result in {out} would replace it; choose another --out")
+    demand_free_names(photos, out, ENDINGS)
     sizes = [photo_size(photo) for photo in photos]
     if box is not None:
         if len(photos) > 1:

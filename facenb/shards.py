@@ -145,7 +145,7 @@ def read_description(folder: str | Path) -> Description:
         return Description(**table)
     except FileNotFoundError as error:
         raise ShardError(
-            f"{folder}: no {DESCRIPTION} in it, so no rendered dataset; make one: facenb render"
+            f"{folder}: no {DESCRIPTION} in it, so no rendered dataset; make one: facenb render or facenb studio"
         ) from error
     except OSError as error:
         raise ShardError(f"{path}: cannot be read ({error.strerror}); check the path") from error

@@ -14,7 +14,7 @@ from facenb.config import Option
 class TrainConfig:
     """Options of the training loop (`facenb.trainer`)."""
 
-    images: Annotated[Path, Option("folder of photos, or of images made by `facenb render`", "DIR", positional=True)]
+    images: Annotated[Path, Option("folder of photos, or one of `facenb render` or `studio`", "DIR", positional=True)]
     out: Annotated[
         Path, Option("folder for weights, checkpoints and curves; a run that was stopped there is resumed", "DIR")
     ]

@@ -116,7 +116,7 @@ def test_photos_of_one_person_differ_in_mood_view_and_light_only(studio):
 
 def test_people_are_folders_or_follow_each_other(tmp_path):
     plain = ImageSet([f"{i:03d}" for i in range(7)], lambda i: torch.full((3, 4, 4), i, dtype=torch.uint8))
-    people = strips(plain, 3)
+    people = strips(plain, 3, in_a_row=3)
     assert (
         len(people) == 2 and people[1].shape == (3, 4, 12) and people[1][0, 0].tolist() == [3] * 4 + [4] * 4 + [5] * 4
     )
@@ -124,6 +124,11 @@ def test_people_are_folders_or_follow_each_other(tmp_path):
         (tmp_path / name).mkdir()
         for i in range(count):
             write_photo(torch.rand(3, 16, 16), tmp_path / name / f"{i}.png")
+    assert len(strips(plain, 2, in_a_row=3)) == 2  # nobody is mixed with the next
+    with pytest.raises(ImageSetError, match="nobody has 2 photos"):
+        strips(plain, 2, in_a_row=1)  # a studio folder of strangers
+    with pytest.raises(ImageSetError, match="000: nothing says whom it shows; give a folder for each person"):
+        strips(plain, 3)
     assert people.unit == "people"  # so that a run of them does not say how many images it has
     assert strips(open_images(tmp_path, 16), 2).names == ["ada", "eve"]
     with pytest.raises(ImageSetError, match="nobody has 4 photos"):

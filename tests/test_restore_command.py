@@ -89,7 +89,10 @@ def test_bad_input_is_one_line(weights, photo, tmp_path, capsys):
     out = ("--out", tmp_path / "out", "--weights", weights)
     assert "nowhere.jpg" in line(tmp_path / "nowhere.jpg", *out)
     assert "three numbers" in line(photo, *out, "--box", 1, 2, 0)
+    assert "three numbers" in line(photo, *out, "--box", "nan", 0, 20) == line(photo, *out, "--box", "inf", 0, 20)
     assert "leaves the photo" in line(photo, *out, "--box", 40, 30, 30)
+    assert "small.png: a face of 5 × 5 pixels" in line(photo, *out, "--box", 40, 30, 5)
+    assert "cannot write there" in line(photo, "--out", photo / "below", "--weights", weights)
     other = tmp_path / "again" / "small.jpg"
     other.parent.mkdir()
     write_photo(torch.rand(3, 20, 20), other)
@@ -100,3 +103,13 @@ def test_bad_input_is_one_line(weights, photo, tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes(b"nothing")
     assert "broken.png" in line(tmp_path / "broken.png", *out)
     assert photos_in((photo,), tmp_path / "out") == (photo,)
+    whole = tmp_path / "whole"
+    assert "broken.png" in line(photo, tmp_path / "broken.png", "--out", whole, "--weights", weights)
+    assert not whole.exists()  # named before the first was restored
+
+
+def test_a_photo_is_never_overwritten(weights, photo, capsys):
+    before = photo.read_bytes()
+    assert main(["restore", str(photo), "--out", str(photo.parent), "--weights", str(weights)]) == 2
+    assert "would replace it; choose another --out" in capsys.readouterr().err
+    assert photo.read_bytes() == before and list(photo.parent.iterdir()) == [photo]

@@ -15,8 +15,8 @@ ABOUT = """\
 Train LAP, which fuses what a proxy (`facenb train-proxy`) says of several photos of one person into
 the face that they share, and gives each photo its own again.
 
-Photos that lie in folders belong together folder by folder; in a folder of `facenb studio --photos`
-each N one after the other do.
+Photos that lie in folders belong together folder by folder; what `facenb studio --photos N` wrote,
+N by N. Of a person with more than --photos, the first ones are taken.
 
 It writes to the folder DIR of --out
   weights.safetensors   proxy and network in one file, at the end

@@ -99,16 +99,19 @@ def collection_loss(made: Collection, photos: Float[Tensor, "BN 3 S S"], w: Coll
     }
 
 
-def strips(images: ImageSet, photos: int) -> ImageSet:
+def strips(images: ImageSet, photos: int, in_a_row: int = 0) -> ImageSet:
     """People: strips of so many photos side by side.
 
-    Photos that lie in folders of their own belong together folder by folder; else each `photos` one after the other.
-    People with fewer photos are left out, of more the first ones are taken. Raises ImageSetError if nobody is left.
+    Photos that lie in folders of their own belong together folder by folder; with `in_a_row`, so many one after the
+    other. People with fewer photos are left out, of more the first ones are taken. Raises ImageSetError if nobody is
+    left, and for photos of which nothing says whom they show.
     """
     groups: dict[str, list[int]] = {}
     for i, name in enumerate(images.names):
         folder, _, _ = name.rpartition("/")
-        groups.setdefault(folder or f"{i // photos:06d}", []).append(i)
+        if not folder and not in_a_row:
+            raise ImageSetError(f"{name}: nothing says whom it shows; give a folder for each person")
+        groups.setdefault(folder or f"{i // in_a_row:06d}", []).append(i)
     people = {name: members[:photos] for name, members in groups.items() if len(members) >= photos}
     if not people:
         raise ImageSetError(f"nobody has {photos} photos: give a folder for each person, or fewer --photos")

@@ -6,7 +6,7 @@ For each photo NAME it writes NAME.png, NAME_maps.npz and, last, NAME.glb, so th
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import radians
+from math import isfinite, radians
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +20,20 @@ from facenb.config import ConfigError
 from facenb.depth_light import light_depth
 from facenb.export import export_mesh
 from facenb.image_sets import centre_square
-from facenb.photo import read_photo, write_photo
+from facenb.photo import photo_size, read_photo, write_photo
 from facenb.restore.depth_mesh import BEHIND, depth_mesh
 from facenb.restore.proxy import RELIEF, Face, reconstruct
 from facenb.restore.restorer import Restorer
 from facenb.restore.shipped_restorer import restorer_file
 from facenb.restore.view import MIDDLE, Viewpoint
 from facenb.restore.warp import render_view, sample
+from facenb.result_files import demand_free_names, make_folder
 from facenb.six_panels import SIDE, panel_sheet
 from facenb.weights import load_weights
 
 NEW_VIEW = 35.0  # yaw, degrees
+LEAST_SIDE = 8  # pixels that a face must have, each way
+ENDINGS = (".png", "_maps.npz", ".glb")  # in the order of writing
 
 
 def restore_photos(
@@ -44,13 +47,13 @@ def restore_photos(
 
     Raises ValueError (of the module that noticed) naming the file or option and the remedy; OSError for a full disk.
     """
-    if box is not None and (len(box) != 3 or box[2] < 1):
+    if box is not None and (len(box) != 3 or not all(map(isfinite, box)) or box[2] < 1):
         raise ConfigError("--box: give three numbers, left, top and side of the square, in pixels of the photo")
-    names = [photo.stem for photo in photos]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"two photos are called {sorted(twice)[0]}: their results would overwrite each other")
+    demand_free_names(photos, out, ENDINGS)
+    for photo in photos:
+        photo_size(photo)  # one that cannot be read is named before the others cost time
     network = load_weights(weights or restorer_file(), Restorer.kind)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     written = []
     for path in photos:
         square = cut_square(read_photo(path), box, path)
@@ -62,10 +65,12 @@ def restore_photos(
 
 
 def cut_square(photo: Float[Tensor, "3 H W"], box: tuple[float, ...] | None, path: Path) -> Float[Tensor, "3 s s"]:
-    """The square of the box, or the one in the middle. Raises ConfigError for a box that leaves the photo."""
+    """The square of the box, or the one in the middle. Raises ConfigError for one that leaves the photo or is tiny."""
+    left, top, side = (round(number) for number in box or (0, 0, min(photo.shape[1:])))
+    if side < LEAST_SIDE:
+        raise ConfigError(f"{path}: a face of {side} × {side} pixels shows nothing; at least {LEAST_SIDE} are needed")
     if box is None:
         return centre_square(photo)
-    left, top, side = (round(number) for number in box)
     if min(left, top) < 0 or left + side > photo.shape[2] or top + side > photo.shape[1]:
         size = f"{photo.shape[2]} × {photo.shape[1]}"
         raise ConfigError(f"{path}: the box {left} {top} {side} leaves the photo of {size} pixels; give a smaller one")
