@@ -253,7 +253,7 @@ def _smooth_cut(S: sp.csr_array, links: sp.csr_array, rim: Int[np.ndarray, " O"]
         strength[(grown > 0) & (near == 0)] = 1 - k / SMOOTH_RINGS
         near = grown
     strength[is_rim] = 0
-    average = sp.diags_array(1 / links.sum(1)) @ links
+    average = sp.diags_array(1 / np.maximum(links.sum(1), 1)) @ links
     step = sp.identity(n) + sp.diags_array(0.6 * strength) @ (average - sp.identity(n))
     for _ in range(SMOOTH_ROUNDS):
         S = step @ S
