@@ -84,8 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"facenb: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("facenb: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"facenb: stopped {stop}".rstrip(), file=sys.stderr)
         return 130
 
 

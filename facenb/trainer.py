@@ -149,7 +149,7 @@ class _Run:
                 if end or stop or at.step % config.checkpoint_every == 0:
                     _together(fabric, lambda: self.state.save(config))
                 if stop:
-                    raise KeyboardInterrupt
+                    raise KeyboardInterrupt(f"at step {at.step}, which is saved; the same command goes on from there")
 
     def step(self, images: Float[Tensor, "B 3 S S"]) -> tuple[dict[str, float], str | None]:
         """One step, taken or skipped by all processes together; its numbers, or why it was skipped."""
