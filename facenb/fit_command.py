@@ -24,7 +24,7 @@ from facenb.pictures import overlay, render_face
 from facenb.portrait_fit import fit_portrait
 from facenb.result_files import demand_free_names, make_folder
 
-ENDINGS = ("png", "glb", "json")  # in the order of writing
+ENDINGS = (".png", ".glb", ".json")  # in the order of writing
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _jobs(photos: tuple[Path, ...], landmarks: tuple[Path, ...], out: Path) -> l
             f"{len(photos)} photos but {len(landmarks)} landmark files; give one for each, or one that names the photos"
         )
     shared = len(landmarks) < len(photos)
-    demand_free_names(photos, out, (f".{ending}" for ending in ENDINGS), landmarks)
+    demand_free_names(photos, out, ENDINGS, landmarks)
     jobs = []
     for photo, points in zip(photos, landmarks * len(photos) if shared else landmarks, strict=True):
         width, height = photo_size(photo)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from facenb.config import ConfigError
@@ -27,7 +28,14 @@ def demand_free_names(photos: Iterable[Path], out: Path, endings: Iterable[str],
 
 def make_folder(out: Path) -> None:
     """The folder for results, with all above it. Raises ConfigError where none can be."""
-    try:
+    with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    """What the block cannot write becomes a ConfigError that names the folder."""
+    try:
+        yield
     except OSError as error:
         raise ConfigError(f"{out}: cannot write there ({error.strerror}); choose another folder with --out") from error

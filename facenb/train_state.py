@@ -26,6 +26,7 @@ from facenb.checkpoint import (
     write_checkpoint,
 )
 from facenb.config import ConfigError
+from facenb.result_files import writing_to
 from facenb.task import Task
 from facenb.train_config import TrainConfig
 from facenb.version import __version__
@@ -102,15 +103,12 @@ def prepare_folder(config: TrainConfig) -> None:
     Raises ConfigError where it cannot be written to.
     """
     folder = config.out / CHECKPOINTS
-    try:
+    with writing_to(config.out):
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
         if not config.resume:
             for old in checkpoints(folder):
                 old.unlink()
-    except OSError as error:
-        message = f"{config.out}: cannot write there ({error.strerror}); choose another folder with --out"
-        raise ConfigError(message) from error
 
 
 def write_options(config: TrainConfig) -> None:

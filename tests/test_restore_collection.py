@@ -195,3 +195,5 @@ def test_bad_input_is_one_line(folder, tmp_path, capsys):
     assert main(words) == 2
     line = capsys.readouterr().err.strip()
     assert "nobody has 9 photos" in line and "\n" not in line
+    words[words.index("9")] = "3"  # the folder has 8 photos, two of each person: nobody is made of two people
+    assert main(words) == 2 and "nobody has 3 photos" in capsys.readouterr().err

@@ -91,7 +91,7 @@ def test_bad_input_is_one_line(weights, photo, tmp_path, capsys):
     assert "three numbers" in line(photo, *out, "--box", 1, 2, 0)
     assert "three numbers" in line(photo, *out, "--box", "nan", 0, 20) == line(photo, *out, "--box", "inf", 0, 20)
     assert "leaves the photo" in line(photo, *out, "--box", 40, 30, 30)
-    assert "small.png: a face of 5 × 5 pixels" in line(photo, *out, "--box", 40, 30, 5)
+    assert "small.png: 5 × 5 pixels are too few to show a face" in line(photo, *out, "--box", 40, 30, 5)
     assert "cannot write there" in line(photo, "--out", photo / "below", "--weights", weights)
     other = tmp_path / "again" / "small.jpg"
     other.parent.mkdir()

@@ -19,7 +19,7 @@ from facenb.atomic import atomic_path
 from facenb.config import ConfigError
 from facenb.depth_light import light_depth
 from facenb.export import export_mesh
-from facenb.image_sets import centre_square
+from facenb.image_sets import SMALLEST, centre_square
 from facenb.photo import photo_size, read_photo, write_photo
 from facenb.restore.depth_mesh import BEHIND, depth_mesh
 from facenb.restore.proxy import RELIEF, Face, reconstruct
@@ -32,7 +32,6 @@ from facenb.six_panels import SIDE, panel_sheet
 from facenb.weights import load_weights
 
 NEW_VIEW = 35.0  # yaw, degrees
-LEAST_SIDE = 8  # pixels that a face must have, each way
 ENDINGS = (".png", "_maps.npz", ".glb")  # in the order of writing
 
 
@@ -66,11 +65,14 @@ def restore_photos(
 
 def cut_square(photo: Float[Tensor, "3 H W"], box: tuple[float, ...] | None, path: Path) -> Float[Tensor, "3 s s"]:
     """The square of the box, or the one in the middle. Raises ConfigError for one that leaves the photo or is tiny."""
-    left, top, side = (round(number) for number in box or (0, 0, min(photo.shape[1:])))
-    if side < LEAST_SIDE:
-        raise ConfigError(f"{path}: a face of {side} × {side} pixels shows nothing; at least {LEAST_SIDE} are needed")
+    side = min(photo.shape[1:]) if box is None else round(box[2])
+    if side < SMALLEST:
+        raise ConfigError(
+            f"{path}: {side} × {side} pixels are too few to show a face; {SMALLEST} × {SMALLEST} are needed"
+        )
     if box is None:
         return centre_square(photo)
+    left, top = round(box[0]), round(box[1])
     if min(left, top) < 0 or left + side > photo.shape[2] or top + side > photo.shape[1]:
         size = f"{photo.shape[2]} × {photo.shape[1]}"
         raise ConfigError(f"{path}: the box {left} {top} {side} leaves the photo of {size} pixels; give a smaller one")
